@@ -1,0 +1,1 @@
+"""What the stages share: artefacts, configuration, backbone, experts, routing, metrics."""
