@@ -1,0 +1,1 @@
+"""The pocket stream and backbone: what their stages share."""
