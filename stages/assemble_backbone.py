@@ -33,14 +33,15 @@ PREPROCESSING = {
     "max_tiles": 1,
     "use_thumbnail": True,
 }
-VISION_CONFIG = {
-    "model_type": "dinov2",
+VISION_CONFIG = {  # ViT-S/14
     "hidden_size": 384,
+    "intermediate_size": 1536,
     "num_hidden_layers": 12,
     "num_attention_heads": 6,
+    "attention_bias": True,
     "image_size": 518,  # of the stored position embeddings (37 x 37); others are interpolated
     "patch_size": 14,
-    "use_mask_token": False,
+    "use_mean_pooling": False,  # which also means: a LayerNorm after the last block
 }
 
 
@@ -100,12 +101,12 @@ def verify(folder: Path, expected: dict[str, str] | None) -> bool:
 
 def _write_model(folder: Path, gguf: Path, onnx_file: Path, changes: dict) -> None:
     import torch
-    from transformers import Dinov2Config, InternVLConfig, InternVLForConditionalGeneration
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
 
     text_config, language = parts.read_language_model(gguf)
     config = InternVLConfig(
         text_config=text_config | {"pad_token_id": parts.PAD_TOKEN_ID, "dtype": "bfloat16"},
-        vision_config=Dinov2Config(**VISION_CONFIG),
+        vision_config=VISION_CONFIG,
         image_token_id=parts.TOKEN_IDS[parts.IMAGE_TOKEN],
         image_seq_length=image_tokens(IMAGE_SIZE),
         downsample_ratio=0.5,

@@ -18,6 +18,14 @@ IMAGE_TOKEN, IMAGE_START, IMAGE_END = "<IMG_CONTEXT>", "<img>", "</img>"
 # Ids that SmolLM2 reserves for notebook markup and never met in training; using them keeps the
 # embedding matrix at 49,152 rows.
 TOKEN_IDS = {IMAGE_START: 14, IMAGE_END: 15, IMAGE_TOKEN: 16}
+# A DINOv2 block and an InternVL vision block compute the same function under other names.
+RENAMED = (
+    (r"attention\.attention\.(q|k|v)(uery|ey|alue)", r"attention.\1_proj"),
+    (r"attention\.output\.dense", "attention.projection_layer"),
+    (r"\bnorm1\b", "layernorm_before"),
+    (r"\bnorm2\b", "layernorm_after"),
+    (r"layer_scale([12])\.lambda1", r"lambda_\1"),
+)
 PAD_TOKEN_ID = 0  # <|endoftext|>: padding must differ from the end of a turn, which is learned
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -137,7 +145,7 @@ def write_tokenizer(gguf: Path, folder: Path) -> None:
 
 
 def read_vision_tower(onnx_file: Path) -> dict:
-    """Float32 state dict of a ``transformers.Dinov2Model`` from an exported ONNX graph."""
+    """Float32 state dict of a ``transformers.InternVLVisionModel`` from an exported ONNX graph."""
     import numpy
     import onnx
     import torch
@@ -150,7 +158,7 @@ def read_vision_tower(onnx_file: Path) -> dict:
 
 
 def name_initializers(arrays: dict, nodes: list[tuple[str, str, list[str]]]) -> dict:
-    """Give ONNX initialisers their names in ``Dinov2Model``.
+    """Give ONNX initialisers their names in ``InternVLVisionModel``.
 
     ``nodes`` are (operation, node name, inputs). Biases, norms and scales keep their names in an
     export; a linear weight is stored transposed under a number and is found by the node that
@@ -161,7 +169,7 @@ def name_initializers(arrays: dict, nodes: list[tuple[str, str, list[str]]]) -> 
 
     prefix = "backbone."
     named = {
-        _dinov2_name(name[len(prefix) :]): value
+        _internvl_name(name[len(prefix) :]): value
         for name, value in arrays.items()
         if name.startswith(prefix)
     }
@@ -171,7 +179,7 @@ def name_initializers(arrays: dict, nodes: list[tuple[str, str, list[str]]]) -> 
         stored = [name for name in inputs if name in arrays and not name.startswith(prefix)]
         if path[:2] == ["backbone", "encoder"] and operation == "MatMul" and stored:
             name = ".".join(path[1:-1]) + ".weight"
-            named[_dinov2_name(name)] = arrays[stored[0]].T
+            named[_internvl_name(name)] = arrays[stored[0]].T
         elif path[:2] == ["backbone", "embeddings"] and operation in ("Reshape", "Concat"):
             positions |= {operation: arrays[n] for n in stored if arrays[n].ndim == 3}
     named["embeddings.position_embeddings"] = numpy.concatenate(
@@ -180,10 +188,7 @@ def name_initializers(arrays: dict, nodes: list[tuple[str, str, list[str]]]) -> 
     return named
 
 
-def _dinov2_name(name: str) -> str:
-    name = re.sub(r"attention\.attention\.(query|key|value)", _short_projection, name)
-    return name.replace("attention.output.dense", "attention.o_proj")
-
-
-def _short_projection(match: re.Match) -> str:
-    return f"attention.{match[1][0]}_proj"
+def _internvl_name(name: str) -> str:
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
