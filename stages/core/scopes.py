@@ -1,0 +1,194 @@
+"""Which config keys each stage reads, and in whose folder an artefact therefore lives.
+
+A run is a name from ``methods``: a method, or a variant of one. Its artefacts live in a *scope*:
+``seed0`` for what all methods share, ``seed0/dmole`` for a method's own, ``seed0/half_budget`` for
+what a variant changes. A variant uses the plain method's artefact of a stage as long as nothing
+that this stage or a stage before it reads is changed. Nothing here imports torch.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from stages.core.config import slice_config, with_variant
+from stages.core.errors import InputError, unknown
+from stages.methods import load, names
+
+BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
+
+STAGE_KEYS: dict[str, tuple[str, ...]] = {
+    "sample_subset": ("subset",),
+    "profile_gradients": ("profile", *BACKBONE_KEYS),
+    "allocate_experts": (
+        "budget",
+        "allocation",
+        "expert.rank",
+        "expert.alpha",
+        "profile.loss",
+        "profile.include_bias",
+    ),
+    "extract_features": ("features", *BACKBONE_KEYS),
+    "fit_router": ("router", "threshold"),
+    "choose_parent": ("transfer",),
+    "train_expert": ("expert", "training", "budget.ratio", *BACKBONE_KEYS),
+    "route_samples": ("routing",),
+    "predict": ("prediction", *BACKBONE_KEYS),
+    "score": ("score",),
+}
+"""The only table of what a stage reads: its ``--config`` is this slice, and an edit of another
+key does not rerun it. ``train_expert`` also gets its method's entry of ``method_options``."""
+
+SHARED = (
+    "sample_subset",
+    "profile_gradients",
+    "allocate_experts",
+    "extract_features",
+    "fit_router",
+    "choose_parent",
+)
+"""Stages that are the same for every method, so that methods share what they write."""
+
+
+class Plan:
+    """The runs of a completed config, and where each finds and puts its artefacts."""
+
+    def __init__(self, config: dict) -> None:
+        self.config = config
+        self._configs: dict[str, dict] = {}
+
+    @cached_property
+    def methods(self) -> dict[str, str]:
+        """Every name that can be run, and the method behind it.
+
+        Raises:
+            InputError: unknown method or variant, or a variant that hides a method.
+        """
+        known = {name: name for name in names()}
+        for variant, change in self.config["variants"].items():
+            if variant in known:
+                raise InputError(f"variants.{variant}: a method has this name; choose another.")
+            if change["method"] not in names():
+                raise unknown("method", change["method"], names(), f"variants.{variant}.method")
+            known[variant] = change["method"]
+        for name in self.config["methods"]:
+            if name not in known:
+                raise unknown("method or variant", name, known, "methods")
+        return known
+
+    def method(self, name: str):  # noqa: ANN201 - a stages.methods.base.Method
+        """The method behind a run."""
+        return load(self.methods[name])
+
+    def config_of(self, name: str) -> dict:
+        """The config under which a run's own stages work; '' is the unchanged config."""
+        if name not in self._configs:
+            self._configs[name] = with_variant(self.config, name)
+        return self._configs[name]
+
+    def check(self) -> None:
+        """Look at everything that can be wrong before the first job.
+
+        Raises:
+            InputError: names, a variant that changes a key of no stage, missing manifests.
+        """
+        for name in self.methods:
+            self.config_of(name)
+            if self.uses_transfer_at_test(name) and not self.has_transfer(name):
+                raise InputError(
+                    f"{name}: routing.second is 'parent', but there are no parents, because "
+                    "transfer.enabled is false. Change one of the two."
+                )
+        changeable = {key for keys in STAGE_KEYS.values() for key in keys} | {"method_options"}
+        for variant, change in self.config["variants"].items():
+            for key in change["set"]:
+                if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
+                    raise unknown("key", key, changeable, f"variants.{variant}.set")
+        for task in self.config["training"]["per_task"]:
+            if task not in self.config["tasks"]:
+                raise unknown("task", task, self.config["tasks"], "training.per_task")
+        folder = Path(self.config["manifests"])
+        for task in self.config["tasks"]:
+            if not (folder / f"{task}.yaml").is_file():
+                found = (path.stem for path in folder.glob("*.yaml"))
+                raise unknown("task", task, found, f"tasks (manifests in {folder}/)")
+
+    # --- what a run consists of ---
+
+    def needs(self, name: str, artefact: str) -> bool:
+        """Whether the method reads ``allocation``, ``transfer`` or ``router``."""
+        return artefact in self.method(name).needs
+
+    def has_transfer(self, name: str) -> bool:
+        """Whether experts of this run may learn beside a parent."""
+        return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
+
+    def uses_transfer_at_test(self, name: str) -> bool:
+        """Whether routing looks at the parents."""
+        routed = self.method(name).routing == "threshold"
+        return routed and self.config_of(name)["routing"]["second"] == "parent"
+
+    def upstream(self, stage: str, name: str) -> tuple[str, ...]:
+        """The stages whose artefacts a stage of this run reads (data and backbone apart)."""
+        if stage == "train_expert":
+            allocated = ("allocate_experts",) if self.needs(name, "allocation") else ()
+            return (*allocated, *(("choose_parent",) if self.has_transfer(name) else ()))
+        if stage == "route_samples":
+            routers = ("fit_router",) if self.needs(name, "router") else ()
+            return (*routers, *(("choose_parent",) if self.uses_transfer_at_test(name) else ()))
+        return {
+            "profile_gradients": ("sample_subset",),
+            "allocate_experts": ("profile_gradients",),
+            "extract_features": ("sample_subset",),
+            "fit_router": ("extract_features",),
+            "choose_parent": ("fit_router", "extract_features"),
+            "predict": ("route_samples", "train_expert"),
+        }.get(stage, ())
+
+    def reads(self, stage: str, name: str) -> dict[str, dict]:
+        """The config slices that an artefact of this stage depends on, its ancestors' included."""
+        found = {stage: self.slice_of(stage, name)}
+        for earlier in self.upstream(stage, name):
+            found |= self.reads(earlier, name)
+        return found
+
+    # --- where things are ---
+
+    def owner(self, stage: str, name: str) -> str:
+        """Whose folder a run's artefact of this stage is in: '' (shared), a method, a variant."""
+        base = "" if stage in SHARED else self.methods[name]
+        return base if self.reads(stage, base) == self.reads(stage, name) else name
+
+    def scope(self, stage: str, scope: str) -> str:
+        """The scope in which a job of ``scope`` finds the artefacts of another stage."""
+        seed, name = split_scope(scope)
+        owner = self.owner(stage, name) if name else ""
+        return f"{seed}/{owner}" if owner else seed
+
+    def features_owner(self, name: str) -> str:
+        """Like :meth:`owner` for the features of test rows, which depend on no subset."""
+        stage = "extract_features"
+        same = self.slice_of(stage, "") == self.slice_of(stage, name)
+        return "" if same else name
+
+    def slice_of(self, stage: str, name: str, task: str | None = None) -> dict:
+        """The config slice of a stage; with ``task``, without the overrides of other tasks."""
+        config = self.config_of(name)
+        part = slice_config(config, *STAGE_KEYS[stage])
+        if stage == "train_expert":
+            options, method = config["method_options"], self.methods[name]
+            part["method_options"] = {method: options[method]} if method in options else {}
+            if task:
+                part["training"] = _of_task(part["training"], task)
+        return part
+
+
+def _of_task(training: Mapping, task: str) -> dict:
+    mine = {key: value for key, value in training["per_task"].items() if key == task}
+    return {**training, "per_task": mine}
+
+
+def split_scope(scope: str) -> tuple[str, str]:
+    """``seed0/dmole`` as ``("seed0", "dmole")``; either part may be missing, and is then ''."""
+    first, _, rest = scope.partition("/")
+    return (first, rest) if re.fullmatch(r"seed\d+", first) else ("", first)
