@@ -1,0 +1,85 @@
+"""Choose the earlier task whose expert a new one is trained beside (routing at training time).
+
+The parent is the earlier task under whose autoencoder the new task's rows have the lowest mean
+reconstruction loss; of equal ones, the earliest. The first task has none. With
+``transfer.require_threshold`` only a task whose threshold that loss does not exceed can be parent.
+
+Reads   features/{task}.parquet (rows of the subset), routers/*.safetensors of the earlier tasks;
+        routers/*.json too if thresholds are required
+Writes  transfers/{task}.json: the mean loss under every earlier autoencoder, and the parent
+Config  transfer
+
+    python -m stages.choose_parent --features features/kvqa.parquet --task kvqa \\
+        --earlier iconqa vizwiz --routers routers/iconqa.safetensors routers/vizwiz.safetensors \\
+        --config workflow/config/pocket.yaml --out transfer.json
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stages.core import artifacts, cli, config, provenance
+from stages.core.errors import InputError
+
+
+def choose_parent(
+    losses: Mapping[str, float], thresholds: Mapping[str, float] | None, enabled: bool = True
+) -> str | None:
+    """The parent task, or None.
+
+    Args:
+        losses: mean loss of the new task's rows under each earlier autoencoder, in stream order.
+        thresholds: threshold of each earlier task if one is required, else None.
+        enabled: False = no task has a parent.
+    """
+    if not enabled:
+        return None
+    allowed = [t for t in losses if thresholds is None or losses[t] <= thresholds[t]]
+    return min(allowed, key=losses.__getitem__, default=None)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--features", type=Path, required=True, help="subset features of the task")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--earlier", nargs="*", default=[], help="earlier tasks, in stream order")
+    parser.add_argument("--routers", nargs="*", help="their autoencoders, in the same order")
+    parser.add_argument("--thresholds", nargs="*", help="their JSON files, if thresholds count")
+    parser.add_argument("--out", type=Path, required=True, help="transfer file to write")
+    args = parser.parse_args(argv)
+    used = config.slice_config(config.from_argument(args.config), "transfer")
+    earlier = args.earlier
+    required, enabled = used["transfer"]["require_threshold"], used["transfer"]["enabled"]
+    routers, threshold_files = cli.paths(args.routers), cli.paths(args.thresholds)
+
+    from stages.core import autoencoder
+
+    rows = autoencoder.read_features(args.features)
+    if rows.task != args.task:
+        raise InputError(
+            f"{args.features}: features of task {rows.task!r}, expected {args.task!r}."
+        )
+    models = autoencoder.load_all(routers, earlier, rows, args.features)
+    losses = {model.task: float(autoencoder.losses(model, rows.z).mean()) for model in models}
+    thresholds = autoencoder.read_thresholds(threshold_files, earlier) if required else None
+    inputs = {"features": args.features}
+    inputs |= {f"router.{task}": path for task, path in zip(earlier, routers, strict=True)}
+    if required:
+        inputs |= {f"threshold.{t}": p for t, p in zip(earlier, threshold_files, strict=True)}
+    artifacts.write_json(
+        "transfer",
+        args.out,
+        {
+            "task": args.task,
+            "stage": len(earlier) + 1,
+            "parent": choose_parent(losses, thresholds, enabled),
+            "losses": losses,
+            "require_threshold": required,
+            "thresholds": thresholds,
+            "provenance": provenance.record("choose_parent", inputs, used),
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,114 @@
+"""Fit the router of one task: an autoencoder of its features and a threshold (Eqs. 8-9).
+
+Reads   features/{task}.parquet (rows of the subset)
+Writes  routers/{task}.safetensors: the autoencoder
+        routers/{task}.json: the threshold, how it came about, and quantiles of the losses on rows
+        inside and outside the fit. Edit ``threshold`` there and run again: only what depends on
+        it is made anew.
+Config  router, threshold
+
+    python -m stages.fit_router --features results/pocket/seed0/features/iconqa.parquet --seed 0 \\
+        --config workflow/config/pocket.yaml --out-weights router.safetensors --out-json router.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core import artifacts, cli, config, provenance
+from stages.core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stages.core.autoencoder import Autoencoder
+
+
+def fit_router(
+    z: np.ndarray,
+    task: str,
+    seed: int,
+    *,
+    router: Mapping[str, Any],
+    threshold: Mapping[str, Any],
+) -> tuple[Autoencoder, dict[str, Any]]:
+    """The autoencoder of one task and the content of its JSON, without provenance.
+
+    The autoencoder is fitted to all rows in use, whatever the calibration. The threshold is
+    ``threshold.factor`` times the ``threshold.quantile`` of the losses of rows that the
+    autoencoder in question did not see (``cross_fit``), or of the rows it was fitted to
+    (``train``, the paper read literally).
+
+    Args:
+        z: float32 (n, d), feature rows of the task.
+        task: its name; with ``seed`` it fixes every draw.
+        seed: seed of the run.
+        router, threshold: the config keys of these names.
+
+    Raises:
+        InputError: fewer rows than folds, or a fit that diverged.
+    """
+    import numpy as np
+
+    from stages.core import autoencoder
+
+    random = np.random.default_rng([seed, *task.encode()])
+    final_stream, fold_stream = random.spawn(2)
+    if router["samples"] is not None and router["samples"] < len(z):
+        z = z[np.sort(random.choice(len(z), router["samples"], replace=False))]
+    steps = autoencoder.n_steps(len(z), router)
+    model = autoencoder.fit(z, task, router, steps, final_stream)
+    inside, outside = autoencoder.losses(model, z), None
+    if threshold["calibration"] == "cross_fit":
+        outside = autoencoder.out_of_fold_losses(
+            z, task, router, steps, threshold["folds"], fold_stream
+        )
+    calibrating = inside if outside is None else outside
+    if not (np.isfinite(inside).all() and np.isfinite(calibrating).all()):
+        raise InputError(f"task {task!r}: the autoencoder diverged; lower router.learning_rate.")
+    value = float(np.quantile(calibrating, threshold["quantile"]))
+    return model, {
+        "task": task,
+        "n": len(z),
+        "dim": model.dim,
+        "hidden": router["hidden"],
+        "output": router["output"],
+        "threshold": threshold["factor"] * value,
+        "calibration": {
+            "method": threshold["calibration"],
+            "folds": threshold["folds"] if outside is not None else None,
+            "quantile": threshold["quantile"],
+            "factor": threshold["factor"],
+            "quantile_value": value,
+        },
+        "losses": {
+            "in_fold": autoencoder.summary(inside),
+            "out_of_fold": None if outside is None else autoencoder.summary(outside),
+        },
+        "steps": steps,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--features", type=Path, required=True, help="subset features of the task")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out-weights", type=Path, required=True, help="autoencoder to write")
+    parser.add_argument("--out-json", type=Path, required=True, help="threshold file to write")
+    args = parser.parse_args(argv)
+    used = config.slice_config(config.from_argument(args.config), "router", "threshold")
+
+    from stages.core import autoencoder
+
+    rows = autoencoder.read_features(args.features)
+    model, content = fit_router(rows.z, rows.task, args.seed, **used)
+    origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
+    autoencoder.save(model, args.out_weights, origin)
+    artifacts.write_json("router", args.out_json, content | {"provenance": origin})
+
+
+if __name__ == "__main__":
+    cli.run(main)
