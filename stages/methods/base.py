@@ -6,10 +6,12 @@ torch at the top, because the Snakefile asks methods which jobs they need.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stages.core.experts import ExpertModel, Job
+    from stages.core.backbone import Backbone
+    from stages.core.experts import ExpertModel, Job, Ranks
 
 
 class Method:
@@ -41,10 +43,55 @@ class Method:
 
     # --- training ---
 
-    def ranks(self, job: Job) -> dict[tuple[str, int, str], int]:
-        """LoRA rank of each slot, ``(module, block, slot) -> rank``."""
-        raise NotImplementedError
+    def ranks(self, job: Job) -> Ranks:
+        """LoRA rank of each slot; by default one rank on all slots, within the same budget
+        of trainable parameters as ``budget.ratio`` of the slots at ``expert.rank``."""
+        rank = max(1, int(job.config["expert"]["rank"] * job.config["budget"]["ratio"] + 0.5))
+        return {slot.key: rank for slot in job.slots}
+
+    def prepare(
+        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
+    ) -> ExpertModel:
+        """The model to train, its trainable parameters set; ``states`` as in ``starts_from``."""
+        from stages.core.experts import ExpertModel
+
+        model = ExpertModel(backbone)
+        add_expert(model, job, self.ranks(job), seed)
+        for folder in states.values():
+            model.restore(job.task, folder)
+        model.activate([job.task], training=job.task)
+        return model
 
     def loss(self, model: ExpertModel, batch: dict[str, Any]) -> Any:
         """The training objective of one batch; by default the answer tokens' cross-entropy."""
         return model.answer_loss(batch)
+
+    def save(self, model: ExpertModel, job: Job, folder: Path) -> None:
+        """Write the state of the finished task."""
+        model.save(job.task, folder)
+
+    # --- test ---
+
+    def load(self, backbone: Backbone, states: dict[str, Path]) -> ExpertModel:
+        """A model that can activate any of the states by name."""
+        from stages.core.experts import ExpertModel
+
+        model = ExpertModel(backbone)
+        for name, folder in states.items():
+            model.load(name, folder)
+        return model
+
+
+def add_expert(model: ExpertModel, job: Job, ranks: Ranks, seed: int) -> None:
+    """Add the job's fresh expert with the configured scale and dropout."""
+    expert = job.config["expert"]
+    model.add(
+        job.task,
+        ranks,
+        scale=expert["alpha"] / expert["rank"],
+        dropout=expert["dropout"],
+        seed=seed,
+    )
+
+
+METHOD = Method

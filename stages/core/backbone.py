@@ -1,0 +1,219 @@
+"""The frozen multimodal backbone: loading, token losses, features, greedy decoding."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.errors import InputError
+from stages.core.prompts import IGNORE, ImageSettings, Prompter
+from stages.core.slots import Slot, find_slots
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass
+class Backbone:
+    """A pretrained model with all weights frozen, its prompter and its slots."""
+
+    model: nn.Module
+    prompter: Prompter
+    slots: list[Slot]
+    device: torch.device
+    path: str
+
+    def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Tensors of a batch on the backbone's device; pixels in the backbone's precision."""
+        moved = {
+            key: value.to(self.device) if hasattr(value, "to") else value
+            for key, value in batch.items()
+        }
+        if "pixel_values" in moved:
+            moved["pixel_values"] = moved["pixel_values"].to(self.model.dtype)
+        return moved
+
+
+def pick_device() -> torch.device:
+    """The process's own GPU if there is one (``LOCAL_RANK`` under torchrun), else the CPU."""
+    import os
+
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return getattr(torch, name)
+
+
+def check_folder(path: Path) -> None:
+    """A backbone folder has its configuration, tokenizer, preprocessing and safetensors weights.
+
+    Raises:
+        InputError: the folder or one of its files is missing.
+    """
+    if not path.is_dir():
+        raise InputError(
+            f"backbone {path}: no such folder. `make demo` assembles the pocket backbone; "
+            "for another one set backbone.path to a local folder."
+        )
+    missing = [name for name in NEEDED if not (path / name).is_file()]
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        missing += sorted(name for name in shards if not (path / name).is_file())
+    elif not (path / "model.safetensors").is_file():
+        missing.append("model.safetensors")
+    if missing:
+        raise InputError(f"backbone {path}: missing {', '.join(missing)}.")
+
+
+def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
+    """Load a native ``transformers`` image-text-to-text model, frozen, in eval mode.
+
+    Args:
+        path: local folder.
+        settings: the config's ``backbone`` section (dtype, image_size, max_tiles).
+
+    Raises:
+        InputError: missing files, an architecture transformers does not know natively, or one
+            whose slots cannot be found.
+    """
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    path = Path(path)
+    check_folder(path)
+    device = pick_device()
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=_pick_dtype(settings["dtype"], device), use_safetensors=True
+        )
+    except (ValueError, KeyError) as error:
+        raise InputError(f"backbone {path}: {error}") from None
+    model.requires_grad_(False).eval().to(device)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    images = image_settings(path, model.config, settings)
+    return Backbone(model, Prompter(tokenizer, images), find_slots(model), device, str(path))
+
+
+def image_settings(path: Path, config: Any, settings: dict[str, Any]) -> ImageSettings:
+    """Tile size, tokens per tile and normalisation from the folder and the run's settings.
+
+    Raises:
+        InputError: a tile size that is no multiple of the patches that make one image token.
+    """
+    stored = json.loads((path / "preprocessor_config.json").read_text())
+    tile = settings["image_size"] or stored["size"]["height"]
+    patch = config.vision_config.patch_size
+    patch = patch[0] if isinstance(patch, list | tuple) else patch
+    step = round(patch / config.downsample_ratio)
+    if tile % step:
+        raise InputError(f"backbone.image_size {tile}: must be a multiple of {step} for {path}.")
+    return ImageSettings(
+        tile=tile,
+        tokens_per_tile=(tile // step) ** 2,
+        max_tiles=settings["max_tiles"],
+        mean=tuple(stored["image_mean"]),
+        std=tuple(stored["image_std"]),
+    )
+
+
+# --- training objective ---------------------------------------------------------------------
+
+
+def token_losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of every labelled token; only those positions go through the LM head.
+
+    Returns:
+        losses ``(n,)`` in float32 and the row of the batch each belongs to ``(n,)``.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    wanted = batch["labels"][:, 1:] != IGNORE  # (B, T-1): token i+1 is predicted at position i
+    keep = torch.cat([wanted, torch.zeros_like(wanted[:, :1])], dim=1)  # (B, T)
+    logits = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        pixel_values=batch.get("pixel_values"),
+        logits_to_keep=keep,
+        use_cache=False,
+    ).logits  # (n, vocabulary)
+    targets = batch["labels"][:, 1:][wanted]
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    return losses, wanted.nonzero()[:, 0]
+
+
+def sample_losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean answer-token cross-entropy of each sample, ``(B,)``."""
+    import torch
+
+    losses, rows = token_losses(model, batch)
+    size = batch["labels"].shape[0]
+    totals = torch.zeros(size, device=losses.device).index_add(0, rows, losses)
+    return totals / torch.bincount(rows, minlength=size).clamp(min=1)
+
+
+# --- features (Eqs. 6-7) -----------------------------------------------------------------------
+
+
+def image_features(backbone: Backbone, pixel_values: Tensor) -> Tensor:
+    """Max over tokens of the vision encoder's last hidden state, ``(B, d_v)`` float32."""
+    tower = backbone.model.model.vision_tower
+    return tower(pixel_values=pixel_values).last_hidden_state.float().amax(dim=1)
+
+
+def text_features(backbone: Backbone, questions: list[str]) -> Tensor:
+    """Max over tokens of the language model's final-norm state of the bare text, ``(B, d_t)``."""
+    tokenizer = backbone.prompter.tokenizer
+    encoded = tokenizer(questions, padding=True, padding_side="right", return_tensors="pt")
+    encoded = {key: encoded[key].to(backbone.device) for key in ("input_ids", "attention_mask")}
+    hidden = backbone.model.model.language_model(**encoded, use_cache=False).last_hidden_state
+    padding = encoded["attention_mask"][..., None] == 0  # (B, T, 1)
+    return hidden.float().masked_fill(padding, float("-inf")).amax(dim=1)
+
+
+def feature_sizes(backbone: Backbone) -> tuple[int, int]:
+    """Widths ``d_v, d_t`` of the two halves of a feature."""
+    config = backbone.model.config
+    return config.vision_config.hidden_size, config.text_config.hidden_size
+
+
+# --- decoding -------------------------------------------------------------------------------
+
+
+def generate(
+    model: nn.Module, prompter: Prompter, batch: dict[str, Any], limits: dict[str, int]
+) -> list[str]:
+    """Greedy answers of a left-padded batch, stripped text."""
+    import torch
+
+    tokenizer = prompter.tokenizer
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "pixel_values") if k in batch}
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=limits["max_new_tokens"],
+            min_new_tokens=limits["min_new_tokens"] or None,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    answers = output[:, batch["input_ids"].shape[1] :]
+    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]

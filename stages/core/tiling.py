@@ -1,0 +1,71 @@
+"""Image to tiles: the dynamic-resolution scheme of InternVL, with PIL and numpy only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def choose_grid(width: int, height: int, max_tiles: int, tile: int) -> tuple[int, int]:
+    """Columns and rows of the grid whose shape is closest to the image's.
+
+    Among grids of 1 to ``max_tiles`` tiles the aspect ratio decides; on a tie the larger grid
+    wins if the image's area exceeds half of the grid's (InternVL's dynamic preprocessing).
+    """
+    grids = sorted(
+        {
+            (columns, rows)
+            for columns in range(1, max_tiles + 1)
+            for rows in range(1, max_tiles + 1)
+            if columns * rows <= max_tiles
+        },
+        key=lambda grid: grid[0] * grid[1],
+    )
+    best, best_gap = (1, 1), float("inf")
+    for columns, rows in grids:
+        gap = abs(width / height - columns / rows)
+        if gap < best_gap:
+            best, best_gap = (columns, rows), gap
+        elif gap == best_gap and width * height > 0.5 * tile * tile * columns * rows:
+            best = (columns, rows)
+    return best
+
+
+def tile_count(width: int, height: int, max_tiles: int, tile: int) -> int:
+    """Tiles of an image, the thumbnail included (there is one if the grid has several tiles)."""
+    columns, rows = choose_grid(width, height, max_tiles, tile)
+    return columns * rows + (columns * rows > 1)
+
+
+def cut(image: Image, max_tiles: int, tile: int) -> list[Image]:
+    """Tiles of ``tile`` x ``tile`` pixels, row by row, the whole image last as thumbnail."""
+    from PIL.Image import Resampling
+
+    columns, rows = choose_grid(*image.size, max_tiles, tile)
+    sheet = image.resize((columns * tile, rows * tile), Resampling.BICUBIC)
+    tiles = [
+        sheet.crop((x * tile, y * tile, (x + 1) * tile, (y + 1) * tile))
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    if len(tiles) > 1:
+        tiles.append(thumbnail(image, tile))
+    return tiles
+
+
+def thumbnail(image: Image, tile: int) -> Image:
+    """The whole image as one tile."""
+    from PIL.Image import Resampling
+
+    return image.resize((tile, tile), Resampling.BICUBIC)
+
+
+def pixels(tiles: list[Image], mean: list[float], std: list[float]) -> np.ndarray:
+    """Normalised pixel values, float32 ``(tiles, 3, tile, tile)``."""
+    stacked = np.stack([np.asarray(tile.convert("RGB"), dtype=np.float32) for tile in tiles])
+    scaled = (stacked / 255.0 - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)

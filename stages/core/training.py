@@ -1,0 +1,189 @@
+"""One training run of trainable parameters on rows: ``transformers.Trainer`` with our objective.
+
+Checkpoints live outside the declared outputs; a run that was killed goes on from its last one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from stages.core.errors import InputError
+from stages.core.prompts import Prompter
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FINGERPRINT = "fingerprint.json"
+
+
+class Objective(nn.Module):
+    """The module the Trainer sees: batch in, loss out; its state is what learns, nothing else."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[dict[str, Any]], torch.Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, **batch: Any) -> torch.Tensor:
+        """The loss of a batch."""
+        return self.loss(batch)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Trainable parameters only: checkpoints stay small."""
+        return {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Restore trainable parameters; every one of them must be there.
+
+        Raises:
+            InputError: the checkpoint belongs to another set of trainable parameters.
+        """
+        mine = self.state_dict()
+        if mine.keys() != state.keys():
+            raise InputError("checkpoint does not fit: delete the checkpoints folder and rerun.")
+        for name, parameter in mine.items():
+            parameter.copy_(state[name])
+        return nn.modules.module._IncompatibleKeys([], [])
+
+
+class ExpertTrainer(Trainer):
+    """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
+
+    def __init__(self, *args: Any, task: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.task = task
+        self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The method's loss; a loss that is not finite stops the run.
+
+        Raises:
+            InputError: names task, step and sample ids.
+        """
+        ids = inputs.pop("sample_id")
+        if num_items_in_batch is not None:
+            inputs["n_answer_tokens"] = num_items_in_batch / self.args.world_size
+        loss = model(**inputs)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"task {self.task}: loss is {loss.item()} at step {self.state.global_step + 1}; "
+                f"samples {', '.join(ids)}. Lower training.learning_rate or check these rows."
+            )
+        return loss
+
+
+def examples(rows: Dataset, prompter: Prompter) -> Dataset:
+    """Rows with ids, labels and lengths; images are opened when a batch needs them."""
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        ids, labels = prompter.conversation(row["turns"], prompter.tile_counts(row))
+        return {"input_ids": ids, "labels": labels, "length": len(ids)}
+
+    return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[dict[str, Any]], torch.Tensor],
+    rows: Dataset,
+    prompter: Prompter,
+    settings: dict[str, Any],
+    *,
+    task: str,
+    seed: int,
+    checkpoints: Path,
+    resume: str | None,
+) -> list[list[float]]:
+    """Train what has ``requires_grad`` and return the loss history ``[[step, loss], ...]``.
+
+    Args:
+        loss: batch (a dict of tensors) -> scalar.
+        settings: the config's ``training`` section for this task.
+        checkpoints: folder for checkpoints.
+        resume: the checkpoint to go on from, see :func:`resume_point`.
+
+    Raises:
+        InputError: a loss that is not finite.
+    """
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
+        for row in batch:
+            row["pixel_values"] = prompter.pixel_values(row)
+        return prompter.collate(batch)
+
+    trainer = ExpertTrainer(
+        model=Objective(model, loss),
+        args=_arguments(settings, seed, checkpoints),
+        train_dataset=examples(rows, prompter),
+        data_collator=collate,
+        task=task,
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    logs = trainer.state.log_history
+    return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
+
+
+def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
+    cuda = torch.cuda.is_available()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = min(settings["micro_batch_size"], settings["batch_size"] // world)
+    if settings["batch_size"] % (micro * world):
+        raise InputError(
+            f"training.batch_size {settings['batch_size']}: must be a multiple of "
+            f"micro_batch_size {micro} x {world} processes."
+        )
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings["batch_size"] // (micro * world),
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        warmup_steps=settings["warmup_ratio"],
+        lr_scheduler_type="cosine",
+        optim="adamw_torch",
+        seed=seed,
+        data_seed=seed,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=settings["checkpoint_steps"],
+        save_total_limit=1,
+        logging_steps=max(1, settings["checkpoint_steps"] // 10),
+        report_to="none",
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        ddp_find_unused_parameters=False,
+    )
+
+
+def resume_point(checkpoints: Path, fingerprint: dict[str, Any]) -> str | None:
+    """The last checkpoint of this very run; anything else in the folder is cleared away."""
+    note = checkpoints / FINGERPRINT
+    text = json.dumps(fingerprint, sort_keys=True)
+    if note.is_file() and note.read_text() == text:
+        return get_last_checkpoint(str(checkpoints))
+    if checkpoints.exists():
+        shutil.rmtree(checkpoints)
+    checkpoints.mkdir(parents=True)
+    note.write_text(text)
+    return None

@@ -1,0 +1,16 @@
+"""The pretrained backbone, never trained."""
+
+from stages.methods.base import Method
+
+
+class ZeroShot(Method):
+    """No training job; the backbone answers at every stage."""
+
+    def trained_tasks(self, tasks: list[str]) -> list[str]:
+        return []
+
+    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
+        return []
+
+
+METHOD = ZeroShot

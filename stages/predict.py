@@ -1,0 +1,130 @@
+"""Greedy answers of a method to a task's test rows: one per distinct (sample, expert set).
+
+Reads the routes, the test rows, the backbone and the states the routes name; writes one text per
+distinct pair, from which every stage of the matrix is joined.
+
+    python -m stages.predict --method dmole --task signs_ocr \\
+        --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
+        --data results/pocket/data/signs_ocr/test.parquet --backbone results/backbones/pocket \\
+        --states results/pocket/seed0/dmole/experts/signs_ocr \\
+        --config workflow/config/pocket.yaml \\
+        --out results/pocket/seed0/dmole/predictions/signs_ocr.parquet
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import methods
+from stages.core import artifacts, cli, config, provenance
+from stages.core.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from stages.core.backbone import Backbone
+    from stages.methods.base import Method
+
+Sets = dict[tuple[str, ...], list[str]]  # expert set -> sample ids, both in order of appearance
+
+
+def distinct_sets(routes: Iterable[dict[str, Any]]) -> Sets:
+    """The samples that each expert set answers, every pair once."""
+    sets: dict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
+    for row in routes:
+        sets[tuple(row["experts"])][row["sample_id"]] = None
+    return {names: list(ids) for names, ids in sets.items()}
+
+
+def predict(
+    method: Method,
+    backbone: Backbone,
+    rows: dict[str, dict[str, Any]],
+    sets: Sets,
+    states: dict[str, Path],
+    *,
+    limits: dict[str, int],
+    batch_size: int,
+) -> list[dict[str, Any]]:
+    """Answers for every (sample, expert set): rows of ``artifacts.PREDICTIONS``.
+
+    Args:
+        rows: test rows by sample id.
+        limits: ``max_new_tokens`` and ``min_new_tokens``.
+    """
+    from tqdm import tqdm
+
+    from stages.core.backbone import generate
+
+    model = method.load(backbone, states)
+    prompter = backbone.prompter
+    total = sum(len(ids) for ids in sets.values())
+    answers = []
+    with tqdm(total=total, unit="sample", mininterval=5) as bar:
+        for names, ids in sets.items():
+            found = {}
+            order = sorted(ids, key=lambda i: len(rows[i]["turns"][-1]["question"]))
+            with model.using(list(names)) as active:
+                for start in range(0, len(order), batch_size):
+                    part = order[start : start + batch_size]
+                    batch = prompter.collate(
+                        [prompter.generation_example(rows[i]) for i in part], side="left"
+                    )
+                    texts = generate(active, prompter, backbone.to_device(batch), limits)
+                    found.update(zip(part, texts, strict=True))
+                    bar.update(len(part))
+            answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in ids]
+    return answers
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--task", required=True)
+    for flag in ("--routes", "--data", "--backbone", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
+    args = parser.parse_args(argv)
+    method = methods.load(args.method)
+    used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
+    task = artifacts.task_of(args.data)
+    if task["name"] != args.task:
+        raise InputError(f"{args.data}: holds task {task['name']!r}, not {args.task!r}.")
+    rows = {row["sample_id"]: row for row in artifacts.read_table("data", args.data).to_pylist()}
+    sets = distinct_sets(artifacts.read_table("routes", args.routes).to_pylist())
+    given = {path.name: path for path in args.states or []}
+    wanted = sorted({name for names in sets for name in names})
+    for name in wanted:
+        if name not in given:
+            raise unknown("state", name, given, str(args.routes))
+
+    from stages.core.backbone import load_backbone
+
+    backbone = load_backbone(args.backbone, used["backbone"])
+    answers = predict(
+        method,
+        backbone,
+        rows,
+        sets,
+        {name: given[name] for name in wanted},
+        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+        batch_size=used["prediction"]["batch_size"],
+    )
+    inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
+    inputs |= {f"state:{name}": given[name] for name in wanted}
+    artifacts.write_table(
+        "predictions",
+        args.out,
+        answers,
+        task=args.task,
+        method=args.method,
+        provenance=provenance.record(
+            "predict", inputs, used, device=backbone.device.type, method=args.method
+        ),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

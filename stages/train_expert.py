@@ -1,0 +1,144 @@
+"""Train what a method learns on one task, on top of the frozen backbone (D-MoLE: the expert).
+
+Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
+any) and the states of earlier tasks that the method starts from; writes a PEFT adapter folder
+with ``training.json`` (counts, loss curve) and ``provenance.json``.
+
+    python -m stages.train_expert --method dmole \\
+        --task signs_ocr --tasks stamps_caption signs_ocr \\
+        --data results/pocket/data/signs_ocr/train.parquet --backbone results/backbones/pocket \\
+        --allocation results/pocket/seed0/allocations/signs_ocr.json \\
+        --transfer results/pocket/seed0/transfers/signs_ocr.json \\
+        --states results/pocket/seed0/dmole/experts/stamps_caption --seed 0 \\
+        --config workflow/config/pocket.yaml --checkpoints results/checkpoints/signs_ocr \\
+        --out results/pocket/seed0/dmole/experts/signs_ocr
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import methods
+from stages.core import artifacts, cli, config, provenance
+
+if TYPE_CHECKING:
+    from stages.core.backbone import Backbone
+    from stages.methods.base import Method
+
+
+def train_expert(
+    method: Method,
+    backbone: Backbone,
+    data: Path,
+    states: dict[str, Path],
+    *,
+    task: str,
+    tasks: list[str],
+    used: dict[str, Any],
+    allocation: dict | None,
+    transfer: dict | None,
+    seed: int,
+    checkpoints: Path,
+    fingerprint: dict[str, Any],
+    out: Path,
+) -> dict[str, Any]:
+    """Train and save the state of ``task``; returns the content of ``training.json``.
+
+    Args:
+        states: folders of the earlier states the method starts from, by task.
+        used: the config's slices ``expert``, ``training``, ``budget`` and ``method_options``.
+        fingerprint: what identifies this run; only its own checkpoints are resumed from.
+    """
+    from datasets import Dataset
+
+    from stages.core.experts import Job
+    from stages.core.training import resume_point, train
+
+    resume = resume_point(checkpoints, fingerprint)
+    rows = Dataset.from_parquet(str(data), cache_dir=str(checkpoints / "cache"))
+    settings = used["training"] | used["training"]["per_task"].get(task, {})
+    job = Job(task, tasks, used, backbone.slots, allocation, transfer)
+    learner = method.prepare(backbone, job, states, seed)
+    history = train(
+        learner.model,
+        lambda batch: method.loss(learner, batch),
+        rows,
+        backbone.prompter,
+        settings,
+        task=task,
+        seed=seed,
+        checkpoints=checkpoints,
+        resume=resume,
+    )
+    method.save(learner, job, out)
+    return {
+        "task": task,
+        "rows": len(rows),
+        "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
+        "loss": history,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--tasks", nargs="+", required=True, help="the whole stream, in order")
+    for flag in ("--data", "--backbone", "--checkpoints", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--allocation", type=Path)
+    parser.add_argument("--transfer", type=Path)
+    parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
+    parser.add_argument("--seed", type=int, required=True)
+    args = parser.parse_args(argv)
+
+    method = methods.load(args.method)
+    keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
+    used = config.slice_config(config.from_argument(args.config), *keys)
+    inputs = {"data": args.data, "backbone": args.backbone}
+    states = {path.name: path for path in args.states or []}
+    inputs |= {f"state:{name}": path for name, path in states.items()}
+    inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
+
+    from stages.core.backbone import load_backbone, pick_device
+
+    record = provenance.record(
+        "train_expert",
+        inputs,
+        used,
+        seed=args.seed,
+        device=pick_device().type,
+        method=args.method,
+    )
+    draft = args.out.with_name(f".{args.out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    summary = train_expert(
+        method,
+        load_backbone(args.backbone, used["backbone"]),
+        args.data,
+        states,
+        task=args.task,
+        tasks=args.tasks,
+        used=used,
+        allocation=args.allocation and artifacts.read_json("allocation", args.allocation),
+        transfer=args.transfer and artifacts.read_json("transfer", args.transfer),
+        seed=args.seed,
+        checkpoints=args.checkpoints,
+        fingerprint=record,
+        out=draft,
+    )
+    for name, content in (("training", summary), ("provenance", record)):
+        (draft / f"{name}.json").write_text(json.dumps(content, sort_keys=True, indent=2) + "\n")
+    shutil.rmtree(args.out, ignore_errors=True)
+    draft.replace(args.out)
+    shutil.rmtree(args.checkpoints)
+
+
+if __name__ == "__main__":
+    cli.run(main)

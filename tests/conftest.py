@@ -1,0 +1,56 @@
+"""Shared fixtures: a tiny random backbone and rows of the data artefact."""
+
+import io
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+
+
+def make_row(index: int, question: str, answer: str, size: tuple[int, int] = (50, 40)) -> dict:
+    """One data row with a seeded noise image of ``size`` (width, height)."""
+    from PIL import Image
+
+    noise = np.random.default_rng(index).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    return {
+        "sample_id": f"s{index}",
+        "images": [{"bytes": stream.getvalue(), "path": None}],
+        "turns": [{"question": question, "answer": answer}],
+        "references": [answer],
+        "choices": None,
+        "box": None,
+        "width": size[0],
+        "height": size[1],
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """Folder of the tiny random InternVL."""
+    from stages.make_tiny_backbone import make_tiny_backbone
+
+    folder = tmp_path_factory.mktemp("tiny") / "backbone"
+    folder.mkdir()
+    make_tiny_backbone(folder, seed=0)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    """The tiny backbone, loaded afresh (tests attach adapters to it)."""
+    from stages.core.backbone import load_backbone
+
+    return load_backbone(tiny_folder, {"dtype": "float32", "image_size": None, "max_tiles": 1})
+
+
+@pytest.fixture
+def rows():
+    """Ten rows whose questions and answers differ in length."""
+    return [
+        make_row(i, "What is it? " * (i % 3 + 1), f"a thing of kind {'x' * (i % 4)}")
+        for i in range(10)
+    ]

@@ -1,0 +1,56 @@
+"""Backbone folders: what a damaged or unknown one says."""
+
+import json
+import shutil
+
+import pytest
+
+from stages.core.backbone import check_folder, load_backbone
+from stages.core.errors import InputError
+
+SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
+
+
+@pytest.fixture
+def copy(tiny_folder, tmp_path):
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(InputError, match=f"copy: missing {name}"):
+        check_folder(copy)
+
+
+def test_a_missing_folder_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match=r"no such folder.*make demo"):
+        check_folder(tmp_path / "nowhere")
+
+
+def test_a_missing_shard_is_named(copy):
+    (copy / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    (copy / "model-1.safetensors").touch()
+    with pytest.raises(
+        InputError, match=r"missing model-2\.safetensors$|missing model-2.safetensors\."
+    ):
+        check_folder(copy)
+
+
+def test_an_unknown_architecture_is_an_input_error(copy):
+    path = copy / "config.json"
+    path.write_text(json.dumps({"model_type": "nonesuch", "architectures": ["Nonesuch"]}))
+    with pytest.raises(InputError, match="nonesuch"):
+        load_backbone(copy, SETTINGS)
+
+
+def test_image_size_must_fit_the_patches(tiny_folder):
+    with pytest.raises(InputError, match="multiple of 28"):
+        load_backbone(tiny_folder, SETTINGS | {"image_size": 50})
+
+
+def test_everything_is_frozen_and_in_eval_mode(tiny):
+    assert not any(p.requires_grad for p in tiny.model.parameters())
+    assert not any(module.training for module in tiny.model.modules())

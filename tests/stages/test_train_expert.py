@@ -1,0 +1,179 @@
+"""Training on the tiny backbone: what moves, what stays, resume, NaN, reproducibility."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages import methods, train_expert
+from stages.core import artifacts, training
+from stages.core.backbone import load_backbone
+from stages.core.errors import InputError
+
+SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
+TASK = {
+    "name": "b",
+    "kind": "open_vqa",
+    "metric": "accuracy",
+    "max_new_tokens": 5,
+    "min_new_tokens": 0,
+}
+
+
+def used(**changes):
+    settings = {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.01,
+        "warmup_ratio": 0.03,
+        "max_grad_norm": 1.0,
+        "epochs": 2,
+        "batch_size": 4,
+        "micro_batch_size": 2,
+        "checkpoint_steps": 2,
+        "per_task": {},
+    }
+    return {
+        "expert": {"rank": 8, "alpha": 16, "dropout": 0.05},
+        "training": settings | changes,
+        "budget": {"ratio": 0.5},
+        "method_options": {},
+        "backbone": SETTINGS,
+    }
+
+
+def allocation(keys):
+    return {"slots": [{"module": m, "block": b, "slot": k, "allocated": True} for m, b, k in keys]}
+
+
+def run(folder, data, out, method="dmole", states=None, transfer=None, keys=None, **changes):
+    backbone = load_backbone(folder, SETTINGS)
+    summary = train_expert.train_expert(
+        methods.load(method),
+        backbone,
+        data,
+        states or {},
+        task="b",
+        tasks=["a", "b"],
+        used=used(**changes),
+        allocation=allocation(keys or [("vision", 0, "qkv"), ("llm", 1, "o")]),
+        transfer=transfer,
+        seed=3,
+        checkpoints=out.parent / f"{out.name}_checkpoints",
+        fingerprint={"run": 1},
+        out=out,
+    )
+    return summary, load_file(out / "adapter_model.safetensors"), backbone
+
+
+@pytest.fixture
+def data(tmp_path, rows):
+    path = tmp_path / "train.parquet"
+    artifacts.write_table("data", path, rows, task=TASK, provenance={})
+    return path
+
+
+def test_loss_falls_and_only_the_expert_changes(tiny_folder, data, tmp_path):
+    summary, weights, backbone = run(tiny_folder, data, tmp_path / "b", epochs=8)
+    losses = [loss for _, loss in summary["loss"]]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert any(weights[k].abs().sum() > 0 for k in weights if "lora_B" in k)
+    # rank 8: q, k, v of vision block 0 (32 -> 32) and o of language block 1 (32 -> 32)
+    assert summary["trainable_parameters"] == 4 * 8 * 64
+    fresh = load_backbone(tiny_folder, SETTINGS).model.state_dict()
+    kept = {
+        name.removeprefix("base_model.model.").replace(".base_layer", ""): value
+        for name, value in backbone.model.state_dict().items()
+        if "lora_" not in name
+    }
+    assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+
+
+def test_the_parent_is_active_frozen_and_matters(tiny_folder, data, tmp_path):
+    run(tiny_folder, data, tmp_path / "a", keys=[("llm", 1, "o")])
+    before = (tmp_path / "a" / "adapter_model.safetensors").read_bytes()
+    parent = {"a": tmp_path / "a"}
+    _, alone, _ = run(tiny_folder, data, tmp_path / "b1")
+    _, beside, backbone = run(tiny_folder, data, tmp_path / "b2", states=parent)
+    assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == before
+    live = {k: v for k, v in backbone.model.state_dict().items() if ".a.weight" in k}
+    stored = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert sorted(float(v.sum()) for v in live.values()) == sorted(
+        float(v.sum()) for v in stored.values()
+    )
+    assert any(not torch.equal(alone[k], beside[k]) for k in alone)
+
+
+def test_same_seed_same_bytes(tiny_folder, data, tmp_path):
+    for name in ("x1", "x2"):
+        run(tiny_folder, data, tmp_path / name)
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "x1" / file).read_bytes() == (tmp_path / "x2" / file).read_bytes()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tiny_folder, data, tmp_path, monkeypatch):
+    """The run dies in step 4; its last checkpoint is of step 2."""
+    _, whole, _ = run(tiny_folder, data, tmp_path / "whole")
+    calls = {"steps": []}
+    original = training.ExpertTrainer.compute_loss
+
+    def dying(self, *args, **kwargs):
+        calls["steps"].append(self.state.global_step)
+        if self.state.global_step == 3 and not calls.get("died"):
+            calls["died"] = True
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.ExpertTrainer, "compute_loss", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_folder, data, tmp_path / "again")
+    assert not (tmp_path / "again" / "adapter_model.safetensors").exists()
+    calls["steps"].clear()
+    _, resumed, _ = run(tiny_folder, data, tmp_path / "again")
+    assert min(calls["steps"]) == 2
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_a_checkpoint_of_another_run_is_not_resumed(tmp_path):
+    checkpoints = tmp_path / "c"
+    assert training.resume_point(checkpoints, {"run": 1}) is None
+    (checkpoints / "checkpoint-2").mkdir()
+    assert training.resume_point(checkpoints, {"run": 1}).endswith("checkpoint-2")
+    assert training.resume_point(checkpoints, {"run": 2}) is None
+    assert not (checkpoints / "checkpoint-2").exists()
+
+
+def test_nan_names_task_step_and_samples(tiny_folder, data, tmp_path):
+    with pytest.raises(InputError, match=r"task b: loss is (nan|inf) at step \d+; samples s\d"):
+        run(tiny_folder, data, tmp_path / "b", learning_rate=1e30, max_grad_norm=1e30)
+
+
+def test_sequential_lora_goes_on_from_the_previous_state(tiny_folder, data, tmp_path):
+    summary, first, _ = run(tiny_folder, data, tmp_path / "a", method="seq_ft")
+    # rank 4 on all slots: vision 4 linears a block, language q, o 32 -> 32 and k, v 32 -> 16
+    assert summary["trainable_parameters"] == 2 * 4 * (4 * 64 + 2 * 64 + 2 * 48)
+    _, second, _ = run(
+        tiny_folder,
+        data,
+        tmp_path / "b",
+        method="seq_ft",
+        states={"a": tmp_path / "a"},
+        learning_rate=1e-12,
+    )
+    assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
+
+
+def test_command_line_leaves_only_the_finished_folder(tiny_folder, data, tmp_path):
+    out = tmp_path / "experts" / "b"
+    arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
+    arguments += ["--data", str(data), "--backbone", str(tiny_folder), "--out", str(out)]
+    arguments += ["--checkpoints", str(tmp_path / "c"), "--config", json.dumps(used())]
+    train_expert.main(arguments)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "provenance.json",
+        "training.json",
+    ]
+    assert [p.name for p in out.parent.iterdir()] == ["b"]
+    assert not (tmp_path / "c").exists()
