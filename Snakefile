@@ -18,6 +18,8 @@ include: "workflow/rules/common.smk"
 
 
 container: config["container"]
+
+
 report: "workflow/report/workflow.rst"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stages.core.config import slice_config, with_variant
 from stages.core.errors import InputError, unknown
+from stages.core.manifests import Manifest, load_manifest
 from stages.methods import load, names
 
 BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
@@ -56,6 +57,7 @@ class Plan:
     def __init__(self, config: dict) -> None:
         self.config = config
         self._configs: dict[str, dict] = {}
+        self._manifests: dict[str, Manifest] = {}
 
     @cached_property
     def methods(self) -> dict[str, str]:
@@ -107,11 +109,22 @@ class Plan:
         for task in self.config["training"]["per_task"]:
             if task not in self.config["tasks"]:
                 raise unknown("task", task, self.config["tasks"], "training.per_task")
-        folder = Path(self.config["manifests"])
         for task in self.config["tasks"]:
-            if not (folder / f"{task}.yaml").is_file():
-                found = (path.stem for path in folder.glob("*.yaml"))
-                raise unknown("task", task, found, f"tasks (manifests in {folder}/)")
+            self.manifest(task)
+
+    def manifest(self, task: str) -> Manifest:
+        """A task's checked manifest.
+
+        Raises:
+            InputError: no such task (near miss suggested), or a faulty manifest.
+        """
+        if task not in self._manifests:
+            path = Path(self.config["manifests"], f"{task}.yaml")
+            if not path.is_file():
+                found = (other.stem for other in path.parent.glob("*.yaml"))
+                raise unknown("task", task, found, f"tasks (manifests in {path.parent})")
+            self._manifests[task] = load_manifest(path)
+        return self._manifests[task]
 
     # --- what a run consists of ---
 
@@ -127,6 +140,26 @@ class Plan:
         """Whether routing looks at the parents."""
         routed = self.method(name).routing == "threshold"
         return routed and self.config_of(name)["routing"]["second"] == "parent"
+
+    def tasks_of(self, stage: str, name: str) -> list[str]:
+        """The tasks for which a run has jobs of a stage."""
+        tasks = self.config["tasks"]
+        needed = {"profile_gradients": "allocation", "allocate_experts": "allocation"}
+        needed |= {"fit_router": "router"}
+        if stage in needed:
+            return tasks if self.needs(name, needed[stage]) else []
+        if stage == "choose_parent":
+            return tasks if self.has_transfer(name) else []
+        return self.method(name).trained_tasks(tasks) if stage == "train_expert" else tasks
+
+    def states_at_test(self, name: str, task: str) -> list[str]:
+        """The tasks whose saved state may answer a test sample of ``task`` at some stage."""
+        method, tasks = self.method(name), self.config["tasks"]
+        if method.routing == "threshold":
+            return method.trained_tasks(tasks)
+        rows = (method.active(stage, task, tasks) for stage in range(len(tasks) + 1))
+        named = {state for row in rows for state in row or []}
+        return [state for state in tasks if state in named]
 
     def upstream(self, stage: str, name: str) -> tuple[str, ...]:
         """The stages whose artefacts a stage of this run reads (data and backbone apart)."""

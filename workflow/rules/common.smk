@@ -1,4 +1,4 @@
-"""What all rules share: the checked config, where artefacts are, how code and config are tracked."""
+"""What the rules share: the checked config, where artefacts are, and what a job is tracked by."""
 
 import json
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from stages.core.config import complete, read_yaml
+from stages.core.config import complete
 from stages.core.errors import InputError
 from stages.core.provenance import source_hash
-from stages.core.scopes import Plan, split_scope
+from stages.core.scopes import STAGE_KEYS, Plan, split_scope
 
 # Jobs run with the Python that runs Snakemake, also where its environment is not activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 try:
     config.update(complete(config, "config"))
@@ -26,6 +26,8 @@ ROOT = f"{config['output']}/{config['stream']}"
 LOGS = f"{ROOT}/logs"
 BENCHMARKS = f"{ROOT}/benchmarks"
 TASKS = config["tasks"]
+BACKBONE = config["backbone"]["path"]
+MADE_BACKBONES = ["results/backbones/pocket", "results/backbones/tiny"]  # each by a rule
 
 
 wildcard_constraints:
@@ -49,12 +51,8 @@ def run_of(wildcards):
     return split_scope(place.rstrip("/"))[1]
 
 
-def method_of(wildcards):
-    return plan.methods[run_of(wildcards)]
-
-
 def made_by(stage, path, scope):
-    """The artefact `path` of another stage as a job of `scope` finds it."""
+    """The artefact `path` of a stage as a job of `scope` finds it."""
     return f"{ROOT}/{plan.scope(stage, scope)}/{path}"
 
 
@@ -64,33 +62,20 @@ def of(stage, path):
 
 
 def of_tasks(stage, path, tasks):
-    """Like `of`, for each of the tasks that `tasks(wildcards)` lists."""
+    """Input function: the same for each of the tasks that `tasks(wildcards)` lists."""
     return lambda wildcards: [
         made_by(stage, path.format(task=task), wildcards.scope) for task in tasks(wildcards)
     ]
 
 
 def of_runs(stage, path):
-    """The artefact `path` of every run and task, those that runs share once."""
+    """The artefact `path` of every run and task; one that runs share stands there once."""
     found = (
         made_by(stage, path.format(task=task), f"{seed}/{name}")
         for seed, name in runs()
-        for task in tasks_of(stage, name)
+        for task in plan.tasks_of(stage, name)
     )
     return list(dict.fromkeys(found))
-
-
-def tasks_of(stage, name):
-    """The tasks for which a run needs the artefact of a stage."""
-    if stage in ("profile_gradients", "allocate_experts"):
-        return TASKS if plan.needs(name, "allocation") else []
-    if stage == "fit_router":
-        return TASKS if plan.needs(name, "router") else []
-    if stage == "choose_parent":
-        return TASKS if plan.has_transfer(name) else []
-    if stage == "train_expert":
-        return plan.method(name).trained_tasks(TASKS)
-    return TASKS
 
 
 def every_artefact():
@@ -109,13 +94,73 @@ def every_artefact():
     ]
 
 
-def test_features(name, task):
-    """The features of a task's test rows; a run that computes features its own way has its own."""
-    owner = plan.features_owner(name)
-    return f"{ROOT}/{owner + '/' if owner else ''}features/{task}.parquet"
+def benchmark_files():
+    """Run times of the jobs behind every artefact, as far as their rules record them."""
+    own = (
+        path.replace(ROOT, f"{BENCHMARKS}/{stage}", 1)
+        for stage in STAGE_KEYS
+        for path in of_runs(stage, "{task}.tsv")
+    )
+    of_test_rows = (f"{BENCHMARKS}/extract_features/{task}.tsv" for task in TASKS)
+    return [*own, *of_test_rows]
 
 
-# --- which tasks ---
+# --- inputs: data and backbone ---
+
+
+def backbone_files():
+    """What decides a backbone: the folder if a rule makes it, else its config and weights."""
+    if BACKBONE in MADE_BACKBONES:
+        return [BACKBONE]
+    folder = Path(BACKBONE)
+    if folder.is_dir():
+        files = sorted(map(str, [*folder.glob("config.json"), *folder.glob("*.safetensors")]))
+        if len(files) > 1:
+            return files
+        raise WorkflowError(f"error: {BACKBONE}: needs config.json and *.safetensors files.")
+    if config["backbone"]["revision"]:
+        return []  # a model of the hub, pinned by its revision
+    raise WorkflowError(
+        f"error: backbone.path: there is no folder {BACKBONE!r}. Give the folder of a model, or "
+        "the name of one on the Hugging Face hub with its commit as backbone.revision. "
+        f"Made when missing: {', '.join(MADE_BACKBONES)}."
+    )
+
+
+BACKBONE_FILES = backbone_files()
+
+
+def backbone(wildcards):
+    return BACKBONE
+
+
+def manifest_file(wildcards):
+    return str(plan.manifest(wildcards.task).path)
+
+
+def rows_files(wildcards):
+    """The files that a manifest names for a split; none for a data set of the hub."""
+    manifest = plan.manifest(wildcards.task)
+    split = manifest.content[wildcards.split]
+    named = [split[key] for key in ("file", "annotations") if key in split]
+    return [str(manifest.root.folder / name) for name in named]
+
+
+def picked_rows(wildcards):
+    """The flags of a seeded pick of rows; it is the same for all seeds of the training."""
+    count = config["rows"][wildcards.split]
+    return f"--rows {count} --seed 0" if count else ""
+
+
+def rows_of_features(wildcards):
+    """Below a seed the features of the subset, elsewhere those of the test rows."""
+    place = wildcards.place.rstrip("/")
+    if split_scope(place)[0]:
+        return made_by("sample_subset", f"subsets/{wildcards.task}.parquet", place)
+    return f"{ROOT}/data/{wildcards.task}/test.parquet"
+
+
+# --- inputs: routers and experts ---
 
 
 def earlier(wildcards):
@@ -123,18 +168,63 @@ def earlier(wildcards):
     return TASKS[: TASKS.index(wildcards.task)]
 
 
-def until(wildcards):
+def so_far(wildcards):
     """The stream up to this task: a task that is added at its end reruns no training."""
-    return TASKS[: TASKS.index(wildcards.task) + 1]
+    return [*earlier(wildcards), wildcards.task]
 
 
-def earlier_if_thresholds(wildcards):
+def earlier_with_thresholds(wildcards):
     """The earlier tasks, if the choice of a parent looks at their thresholds."""
     required = plan.config_of(run_of(wildcards))["transfer"]["require_threshold"]
     return earlier(wildcards) if required else []
 
 
-# --- what a stage is tracked by ---
+def allocation_file(wildcards):
+    needed = plan.needs(run_of(wildcards), "allocation")
+    return of("allocate_experts", "allocations/{task}.json")(wildcards) if needed else []
+
+
+def transfer_file(wildcards):
+    """The choice of a parent; on a fresh tree Snakemake comes back once it has been made."""
+    if not plan.has_transfer(run_of(wildcards)):
+        return []
+    scope = plan.scope("choose_parent", wildcards.scope)
+    return checkpoints.choose_parent.get(scope=scope, task=wildcards.task).output[0]
+
+
+def starting_states(wildcards):
+    """The experts that training starts from; with D-MoLE the parent's."""
+    from stages.core.artifacts import read_json
+
+    file = transfer_file(wildcards)
+    transfer = read_json("transfer", file) if file else None
+    method = plan.method(run_of(wildcards))
+    tasks = method.starts_from(wildcards.task, TASKS, transfer)
+    return [f"{ROOT}/{wildcards.scope}/experts/{task}" for task in tasks]
+
+
+def tasks_with_routers(wildcards):
+    return TASKS if plan.needs(run_of(wildcards), "router") else []
+
+
+def tasks_with_parents(wildcards):
+    return TASKS if plan.uses_transfer_at_test(run_of(wildcards)) else []
+
+
+def features_to_route(wildcards):
+    """Features of the test rows; a run that computes features its own way has its own."""
+    name = run_of(wildcards)
+    if not plan.needs(name, "router"):
+        return []
+    owner = plan.features_owner(name)
+    return str(Path(ROOT, owner, "features", f"{wildcards.task}.parquet"))
+
+
+def states_at_test(wildcards):
+    return plan.states_at_test(run_of(wildcards), wildcards.task)
+
+
+# --- params: what a job is tracked by, and flags ---
 
 
 def slice_of(stage):
@@ -153,22 +243,38 @@ def source_of(stage):
 
 
 def source_with_method(stage):
-    """Params function: the same, with the method's file."""
-    return lambda wildcards: source_hash(f"stages.{stage}", f"stages.methods.{method_of(wildcards)}")
+    """Params function: the same, together with the method's file."""
+    return lambda wildcards: source_hash(
+        f"stages.{stage}", f"stages.methods.{method_of(wildcards)}"
+    )
 
 
-def given(*names):
-    """Params function: the inputs of these names as flags, without those that are empty."""
-
-    def flags(wildcards, input):
-        files = {name: getattr(input, name) for name in names}
-        return [f"--{name} {files[name]}" for name in names if files[name]]
-
-    return flags
+def method_of(wildcards):
+    return plan.methods[run_of(wildcards)]
 
 
 def seed_of(wildcards):
     return int(split_scope(wildcards.scope)[0].removeprefix("seed"))
+
+
+def given(*names):
+    """Params function: the inputs of these names as flags, without those that are empty."""
+    return lambda wildcards, input: [f"--{name} {input[name]}" for name in names if input[name]]
+
+
+def flag_of_runs(flag, *artefacts):
+    """`flag NAME SEED FILE..` for every run and task, FILE being (stage, path) artefacts."""
+    return [
+        " ".join(
+            [flag, name, seed.removeprefix("seed")]
+            + [
+                made_by(stage, path.format(task=task), f"{seed}/{name}")
+                for stage, path in artefacts
+            ]
+        )
+        for seed, name in runs()
+        for task in TASKS
+    ]
 
 
 def growing(megabytes):

@@ -2,31 +2,6 @@
 # D-MoLE that is the parent's expert alone, so branches of the parent tree train side by side.
 
 
-def transfer_file(wildcards):
-    """The parent's choice; on a fresh tree Snakemake comes back here once it has been made."""
-    if not plan.has_transfer(run_of(wildcards)):
-        return []
-    scope = plan.scope("choose_parent", wildcards.scope)
-    return checkpoints.choose_parent.get(scope=scope, task=wildcards.task).output[0]
-
-
-def starting_states(wildcards):
-    """The expert folders that training starts from."""
-    from stages.core.artifacts import read_json
-
-    file = transfer_file(wildcards)
-    transfer = read_json("transfer", file) if file else None
-    method = plan.method(run_of(wildcards))
-    tasks = method.starts_from(wildcards.task, TASKS, transfer)
-    return [f"{ROOT}/{wildcards.scope}/experts/{task}" for task in tasks]
-
-
-def allocation_file(wildcards):
-    if not plan.needs(run_of(wildcards), "allocation"):
-        return []
-    return of("allocate_experts", "allocations/{task}.json")(wildcards)
-
-
 rule train_expert:
     input:
         backbone=BACKBONE_FILES,
@@ -36,15 +11,6 @@ rule train_expert:
         states=starting_states,
     output:
         directory(f"{ROOT}/{{scope}}/experts/{{task}}"),
-    params:
-        backbone=BACKBONE,
-        checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
-        config=slice_of("train_expert"),
-        flags=given("allocation", "transfer", "states"),
-        method=method_of,
-        seed=seed_of,
-        source=source_with_method("train_expert"),
-        tasks=until,
     log:
         f"{LOGS}/train_expert/{{scope}}/{{task}}.log",
     benchmark:
@@ -55,6 +21,15 @@ rule train_expert:
         cpus_per_task=8,
         mem_mb=growing(32000),
         runtime=1440,
+    params:
+        backbone=backbone,
+        checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
+        config=slice_of("train_expert"),
+        flags=given("allocation", "transfer", "states"),
+        method=method_of,
+        seed=seed_of,
+        source=source_with_method("train_expert"),
+        tasks=so_far,
     shell:
         "python -m stages.train_expert --method {params.method} --task {wildcards.task}"
         " --tasks {params.tasks} --data {input.data} --backbone {params.backbone} {params.flags}"

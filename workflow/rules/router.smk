@@ -8,10 +8,6 @@ rule profile_gradients:
         subset=of("sample_subset", "subsets/{task}.parquet"),
     output:
         f"{ROOT}/{{scope}}/profiles/{{task}}.parquet",
-    params:
-        backbone=BACKBONE,
-        config=slice_of("profile_gradients"),
-        source=source_of("profile_gradients"),
     log:
         f"{LOGS}/profile_gradients/{{scope}}/{{task}}.log",
     benchmark:
@@ -22,6 +18,10 @@ rule profile_gradients:
         cpus_per_task=4,
         mem_mb=growing(16000),
         runtime=120,
+    params:
+        backbone=backbone,
+        config=slice_of("profile_gradients"),
+        source=source_of("profile_gradients"),
     shell:
         "python -m stages.profile_gradients --subset {input.subset} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
@@ -32,13 +32,13 @@ rule allocate_experts:
         of("profile_gradients", "profiles/{task}.parquet"),
     output:
         f"{ROOT}/{{scope}}/allocations/{{task}}.json",
+    log:
+        f"{LOGS}/allocate_experts/{{scope}}/{{task}}.log",
+    localrule: True
     params:
         config=slice_of("allocate_experts"),
         seed=seed_of,
         source=source_of("allocate_experts"),
-    log:
-        f"{LOGS}/allocate_experts/{{scope}}/{{task}}.log",
-    localrule: True
     shell:
         "python -m stages.allocate_experts --profile {input} --seed {params.seed}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
@@ -50,10 +50,6 @@ rule fit_router:
     output:
         weights=f"{ROOT}/{{scope}}/routers/{{task}}.safetensors",
         json=f"{ROOT}/{{scope}}/routers/{{task}}.json",
-    params:
-        config=slice_of("fit_router"),
-        seed=seed_of,
-        source=source_of("fit_router"),
     log:
         f"{LOGS}/fit_router/{{scope}}/{{task}}.log",
     benchmark:
@@ -61,6 +57,10 @@ rule fit_router:
     resources:
         mem_mb=growing(4000),
         runtime=60,
+    params:
+        config=slice_of("fit_router"),
+        seed=seed_of,
+        source=source_of("fit_router"),
     shell:
         "python -m stages.fit_router --features {input} --seed {params.seed}"
         " --config {params.config:q} --out-weights {output.weights} --out-json {output.json}"
@@ -73,16 +73,16 @@ checkpoint choose_parent:
     input:
         features=of("extract_features", "features/{task}.parquet"),
         routers=of_tasks("fit_router", "routers/{task}.safetensors", earlier),
-        thresholds=of_tasks("fit_router", "routers/{task}.json", earlier_if_thresholds),
+        thresholds=of_tasks("fit_router", "routers/{task}.json", earlier_with_thresholds),
     output:
         f"{ROOT}/{{scope}}/transfers/{{task}}.json",
+    log:
+        f"{LOGS}/choose_parent/{{scope}}/{{task}}.log",
+    localrule: True
     params:
         earlier=earlier,
         config=slice_of("choose_parent"),
         source=source_of("choose_parent"),
-    log:
-        f"{LOGS}/choose_parent/{{scope}}/{{task}}.log",
-    localrule: True
     shell:
         "python -m stages.choose_parent --features {input.features} --task {wildcards.task}"
         " --earlier {params.earlier} --routers {input.routers} --thresholds {input.thresholds}"
