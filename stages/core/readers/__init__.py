@@ -1,0 +1,102 @@
+"""Readers of public data formats: each turns one split's files into records, row by row.
+
+A format is a container of rows (containers.py) and the columns that it uses for our names; what
+joins several parts has a module of its own. A manifest's ``fields`` replace single columns.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages.core.faults import RowError
+from stages.core.manifests import Split
+from stages.core.readers import coco, containers, hub, vizwiz
+from stages.core.readers.record import NAMES, Record, from_mapping
+
+Rows = Iterator[tuple[str, Any]]  # (file and line, raw row)
+
+
+@dataclass(frozen=True)
+class Format:
+    """``rows`` gives a split's raw rows; ``columns`` maps our names to the format's own."""
+
+    rows: Callable[[Split], Rows]
+    columns: dict[str, str]
+
+
+def _lines(split: Split) -> Rows:
+    return containers.lines(split.path)
+
+
+def _array(split: Split) -> Rows:
+    return containers.array(split.path)
+
+
+def _parquet(split: Split) -> Rows:
+    selector = ["split"] if split.selected is not None else []
+    named = [column for column in split.fields.values() if column]
+    return containers.parquet(split.path, required=[*named, *selector], optional=NAMES)
+
+
+_SAME = {name: name for name in NAMES}
+_CONVERSATIONS = {"id": "id", "image": "image", "conversations": "conversations"}
+_VQA = {"id": "question_id", "image": "image", "question": "question", "answers": "answer"}
+_CHOICE = {
+    "id": "id",
+    "image": "image",
+    "question": "question",
+    "choices": "choices",
+    "answer_index": "answer",
+}
+_SKVG = {
+    "image": "image",
+    "question": "sent",
+    "knowledge": "knowledge",
+    "box": "bbox",
+    "width": "width",
+    "height": "height",
+}
+FORMATS: dict[str, Format] = {
+    "parquet": Format(_parquet, _SAME),
+    "internvl_jsonl": Format(_lines, _CONVERSATIONS),
+    "llava_json": Format(_array, {**_CONVERSATIONS, "question": "text", "answers": "answer"}),
+    "vqa_jsonl": Format(_lines, _VQA),
+    "vizwiz": Format(vizwiz.rows, _VQA),
+    "choice_jsonl": Format(_lines, _CHOICE),
+    "skvg": Format(_lines, _SKVG),
+    "coco_captions": Format(coco.rows, {"id": "id", "image": "image", "answers": "captions"}),
+    "datasets": Format(hub.rows, _SAME),
+}
+
+
+def columns(split: Split) -> dict[str, str | None]:
+    """Our names mapped to the split's columns."""
+    found = {**FORMATS[split.format].columns, **split.fields}
+    if split.format == "llava_json" and split.name == "test":
+        found = {"id": "question_id", **split.fields} | {
+            k: v for k, v in found.items() if k != "id"
+        }
+    return found
+
+
+def rows(split: Split) -> Iterator[tuple[str, Any]]:
+    """(file and line, row) for every row of the split; a broken one is given as its fault."""
+    by_column = split.selected is not None and split.format != "datasets"
+    try:
+        for where, raw in FORMATS[split.format].rows(split):
+            try:
+                row = containers.loads(raw)
+            except RowError as fault:
+                row = fault
+            other = by_column and isinstance(row, Mapping) and row.get("split") != split.selected
+            if not other:
+                yield where, row
+    except RowError as fault:  # the rest of the file cannot be read
+        yield str(split.path), fault
+
+
+def record(row: Any, split_columns: Mapping[str, str | None]) -> Record:
+    """The record of a row, or its :class:`RowError` raised."""
+    if isinstance(row, RowError):
+        raise row
+    return from_mapping(row, split_columns)

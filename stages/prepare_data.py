@@ -1,0 +1,229 @@
+"""Turn one split of a task's data into the pipeline's own table, or say what is wrong with it.
+
+Reads   a manifest and the files that it names (see workflow/schemas/manifest.schema.yaml)
+Writes  a Parquet table of rows: images, turns with the prompt applied, references, ...
+
+    python -m stages.prepare_data --manifest data_manifests/pocket/maps_ground.yaml \\
+        --split train --max-pixels 20000000 --out results/pocket/data/maps_ground/train.parquet
+    python -m stages.prepare_data --manifest my_task.yaml --check
+
+Every row is checked, also with --rows, which keeps a seeded choice of them in the file's order.
+A single fault means that nothing is written. Images in files are not copied: the table holds
+their paths. Their header and end are looked at, --decode reads them in full; images embedded in
+the data are copied and always read in full. --check looks at both splits, prints every fault by
+row, and writes nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from stages.core import artifacts, cli, provenance, readers
+from stages.core.config import schema
+from stages.core.errors import InputError
+from stages.core.faults import FaultList, RowError
+from stages.core.manifests import Manifest, Split, load_manifest
+from stages.core.samples import Converter
+from stages.core.sampling import pick
+
+BATCH_ROWS = 4096
+BATCH_BYTES = 32 << 20  # of embedded images
+
+
+def prepare_data(
+    manifest: Manifest,
+    split_name: str,
+    max_pixels: int,
+    out: Path,
+    *,
+    rows: int | None = None,
+    seed: int | None = None,
+    decode: bool = False,
+) -> int:
+    """Write the split's rows to ``out``; ``rows`` keeps so many, chosen by ``seed``.
+
+    Returns how many rows were written. Memory is bounded by the batch, but for the row names.
+    Raises :class:`InputError` for faulty rows (all of them in one message) and an empty task.
+    """
+    split = manifest.split(split_name)
+    converter = Converter(manifest, split, max_pixels, decode=decode)
+    chosen = None
+    if rows is not None:
+        total = sum(1 for _ in sound_rows(manifest, split, converter))
+        chosen = set(pick(total, rows, seed, f"{manifest.name}/{split_name}"))
+        converter = Converter(manifest, split, max_pixels)
+    fields = {
+        "task": manifest.task,
+        "provenance": provenance.record(
+            "prepare_data",
+            {"manifest": manifest.path, **split.files},
+            {"split": split_name, "max_pixels": max_pixels, "rows": rows},
+            seed=seed,
+        ),
+    }
+    written = 0
+    with artifacts.table_writer("data", out, **fields) as writer:
+        kept = sound_rows(manifest, split, converter, chosen)
+        for batch in _batches(kept):
+            writer.write_table(pa.Table.from_pylist(batch, schema=artifacts.DATA))
+            written += len(batch)
+    return written
+
+
+def sound_rows(
+    manifest: Manifest,
+    split: Split,
+    converter: Converter,
+    chosen: set[int] | None = None,
+    faults: FaultList | None = None,
+) -> Iterator[dict]:
+    """The split's rows (those at the positions ``chosen``), all checked.
+
+    Raises :class:`InputError` at the end if there were faults, or no rows at all.
+    """
+    faults = FaultList() if faults is None else faults
+    columns = readers.columns(split)
+    names: set[str] = set()
+    position = -1
+    for position, (where, raw) in enumerate(readers.rows(split)):
+        if chosen is not None and position not in chosen:
+            continue
+        try:
+            record = readers.record(raw, columns)
+            name = _name(record.id, split, position, names)
+        except RowError as fault:
+            faults.add(where, fault)
+            continue
+        row, found = converter.row(record, f"{split.name}/{name}")
+        for fault in found:
+            faults.add(where, fault)
+        if row is not None:
+            yield row
+    what = f"{manifest.path}: {split.name}"
+    if faults:
+        raise faults.error(what)
+    if position < 0:
+        chosen_by = f" with split = {split.selected!r}" if split.selected else ""
+        raise InputError(f"{what}: {split.path or split.hub['name']} has no rows{chosen_by}.")
+
+
+def _name(found: str | None, split: Split, position: int, names: set[str]) -> str:
+    """A row's name within its split: its own id, or its number, counted from 1."""
+    if found is None:
+        if split.fields.get("id"):
+            raise RowError("missing id", f"no {split.fields['id']!r}")
+        return f"row{position + 1}"
+    if found in names:
+        raise RowError("duplicate id", f"{found!r} again; 'fields: {{id: null}}' numbers the rows")
+    names.add(found)
+    return found
+
+
+def _batches(rows: Iterator[dict]) -> Iterator[list[dict]]:
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += sum(len(image["bytes"] or b"") for image in row["images"])
+        if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> None:
+    """Print a report on both splits: every fault by row, counts, or a summary of sound rows.
+
+    Raises :class:`InputError` if anything is wrong, after both splits were looked at.
+    """
+    broken = []
+    for name in ("train", "test"):
+        faults = FaultList(tell=print)
+        try:
+            split = manifest.split(name)
+            converter = Converter(manifest, split, max_pixels, decode=decode)
+            _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
+        except InputError as error:
+            broken.append(name)
+            print(f"{name}: {len(faults)} faults. {faults.summary()}" if faults else f"{error}")
+    if broken:
+        raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
+
+
+def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
+    """Print what a sound split holds; warn where it differs from what the manifest expects."""
+    ending = (manifest.prompt or "").rpartition("}")[2].strip()
+    count = images = turns = answer_words = as_prompted = pixels = 0
+    for row in rows:
+        count += 1
+        images += len(row["images"])
+        turns += len(row["turns"])
+        answer_words += sum(len(turn["answer"].split()) for turn in row["turns"])
+        as_prompted += sum(turn["question"].endswith(ending) for turn in row["turns"])
+        pixels = max(pixels, (row["width"] or 0) * (row["height"] or 0))
+    print(
+        f"{split.name}: sound. {count} rows, {images} images (largest {pixels} pixels), "
+        f"{turns} turns, {answer_words / turns:.1f} words per answer"
+    )
+    if as_prompted < turns:
+        print(
+            f"{split.name}: note: {turns - as_prompted} of {turns} questions end otherwise than "
+            f"the manifest's prompt ({ending!r}); such rows keep their own prompts"
+        )
+    if note := _unexpected(split, count):
+        print(f"{split.name}: note: {note}")
+
+
+def _unexpected(split: Split, count: int) -> str | None:
+    if split.rows in (None, count):
+        return None
+    return f"{count} rows where the manifest expects {split.rows}"
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.parser(__doc__, config=False)
+    parser.add_argument("--manifest", type=Path, required=True, help="the task's YAML file")
+    parser.add_argument("--check", action="store_true", help="report on both splits, write nothing")
+    parser.add_argument("--split", choices=("train", "test"), help="which split to prepare")
+    parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
+    parser.add_argument("--rows", type=int, help="keep so many rows, chosen by --seed")
+    parser.add_argument("--seed", type=int, help="seed of --rows")
+    parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
+    parser.add_argument("--decode", action="store_true", help="read every image in full")
+    parser.add_argument("--out", type=Path, help="the Parquet file to write")
+    args = parser.parse_args(argv)
+    if not args.check and not (args.split and args.out):
+        parser.error("--split and --out are needed (or --check)")
+    if (args.rows is None) != (args.seed is None) or (args.rows is not None and args.rows < 1):
+        parser.error("--rows (at least 1) and --seed go together")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    args = _arguments(argv)
+    manifest = load_manifest(args.manifest, args.root)
+    max_pixels = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
+    if args.check:
+        check_data(manifest, max_pixels, decode=args.decode)
+        return
+    written = prepare_data(
+        manifest,
+        args.split,
+        max_pixels,
+        args.out,
+        rows=args.rows,
+        seed=args.seed,
+        decode=args.decode,
+    )
+    note = None if args.rows else _unexpected(manifest.split(args.split), written)
+    if note:
+        print(f"warning: {args.manifest}: {args.split}: {note}", file=sys.stderr)
+    print(f"{args.out}: {written} rows")
+
+
+if __name__ == "__main__":
+    cli.run(main)
