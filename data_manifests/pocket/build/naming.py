@@ -21,8 +21,7 @@ GENERIC = {"animal", "food", "people", "symbol", "tool", "tools", "office", "wor
            "transportation", "transport", "building", "shape", "computer", "icon", "container",
            "decoration", "education", "electronics", "geography", "music", "party", "plant",
            "sports", "sport", "sign", "signs_and_symbols", "special", "unsorted", "vehicle",
-           "clothing", "menu", "hash", "protein", "carbohydrate", "mammal", "bodypart", "office",
-           "holiday", "festive", "usholiday", "war", "religion", "toy", "fun", "logo", "cute",
+           "clothing", "menu", "hash", "protein", "carbohydrate", "mammal", "bodypart", "holiday", "festive", "usholiday", "war", "religion", "toy", "fun", "logo", "cute",
            "cartoon", "black", "white", "red", "blue", "green", "color", "nature", "object",
            "astronomy", "science", "medicine", "action", "character", "person", "theme", "emblem",
            "image", "home", "business", "life", "world", "play", "design", "art", "game", "games",
@@ -30,14 +29,18 @@ GENERIC = {"animal", "food", "people", "symbol", "tool", "tools", "office", "wor
            "dry", "private", "human", "friends", "book", "arrows", "clouds", "collection",
            "line", "wildlife", "pet", "nice", "outline", "water", "sea", "us", "kitchen"}  # fmt: skip
 # Not for this purpose, or broken ("linked image not found" is drawn on the yoga people).
-UNFIT = re.compile(r"yoga_person|erot|sexy|nude|naked|pantyhose|nudo|babe|suicide|porn|swastika", re.IGNORECASE)
+UNFIT = re.compile(
+    r"yoga_person|erot|sexy|nude|naked|pantyhose|nudo|babe|suicide|porn|swastika", re.IGNORECASE
+)
 VOWEL = re.compile(r"[aeio]|u(?!ni|se|[st]\b|k\b|rn?al)|hour|honest|x-ray", re.IGNORECASE)
 
 
 def article(name: str) -> str:
     """`a fire truck`, `an apple`, `scissors`, `the letter K`."""
     head = name.split()[-1]
-    if name.startswith(("the ", "The ")) or (head.endswith("s") and not head.endswith(("ss", "us"))):
+    if name.startswith(("the ", "The ")) or (
+        head.endswith("s") and not head.endswith(("ss", "us"))
+    ):
         return name
     return ("an " if VOWEL.match(name) else "a ") + name
 
@@ -106,7 +109,9 @@ class Namer:
         for keyword in sorted(set(keywords), key=lambda k: (-self._depth(k), k)):
             if keyword not in GENERIC and self._concrete(keyword):
                 return keyword, False
-        drawers = (name for prefix, name in DRAWERS.items() if f"{folder}/".startswith(f"{prefix}/"))
+        drawers = (
+            name for prefix, name in DRAWERS.items() if f"{folder}/".startswith(f"{prefix}/")
+        )
         name = next(drawers, None)
         return (name, False) if name else None
 

@@ -142,7 +142,9 @@ def clipart(work: Path, namer: Namer) -> Iterator[Thing]:
             continue
         title, description, keywords = entry
         icon = folder.startswith("computer/icons")
-        if "flag" in " ".join([folder, *keywords]) or UNFIT.search(" ".join([stem, title, description, *keywords])):
+        if "flag" in " ".join([folder, *keywords]) or UNFIT.search(
+            " ".join([stem, title, description, *keywords])
+        ):
             continue  # flags would give away the flags task
         image = images.read_rgba(picture)
         image = image and images.cut_out(image)

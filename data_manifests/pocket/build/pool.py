@@ -17,7 +17,9 @@ from .maps import Map
 from .objects import Thing, fraction
 from .texts import Digit, font_files
 
-HELD_OUT = 0.10  # of the pool's objects, maps, words and digits: to measure the backbone, not train it
+HELD_OUT = (
+    0.10  # of the pool's objects, maps, words and digits: to measure the backbone, not train it
+)
 MAP_SIDE = 336
 
 
