@@ -6,9 +6,9 @@ written, with the papers that report them. A metric that reads a cell which was 
 missing: it has no value and names the cells.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -173,24 +173,17 @@ def continual_metrics(matrix: np.ndarray, tasks: Sequence[str]) -> dict[str, dic
     return {key: _evaluate(formula, matrix, tasks) for key, formula in FORMULAS.items()}
 
 
-def matrix_from_cells(
-    cells: Iterable[tuple[int, str, float]], tasks: Sequence[str]
-) -> np.ndarray:
-    """The (N + 1, N) matrix of (stage, task, score) triples; cells not given are NaN.
+def over_seeds(metrics: Sequence[dict[str, dict]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric over the results of several seeds.
 
-    Raises :class:`InputError` for a stage outside 0..N, a task not in ``tasks``, or a cell
-    given twice.
+    A metric that any seed lacks has neither; one seed has no deviation.
     """
-    n = len(tasks)
-    column = {task: i for i, task in enumerate(tasks)}
-    matrix = np.full((n + 1, n), np.nan)
-    for stage, task, score in cells:
-        if task not in column or not 0 <= stage <= n:
-            raise InputError(
-                f"score of task {task!r} after stage {stage}: the stream has stages 0 to {n} "
-                f"and tasks {', '.join(tasks)}."
-            )
-        if not np.isnan(matrix[stage, column[task]]):
-            raise InputError(f"score of task {task!r} after stage {stage} is given twice.")
-        matrix[stage, column[task]] = score
-    return matrix
+    summary: dict[str, dict[str, float | None]] = {}
+    for key in metrics[0]:
+        values = [of_seed[key]["value"] for of_seed in metrics]
+        complete = None not in values
+        summary[key] = {
+            "mean": fmean(values) if complete else None,
+            "std": stdev(values) if complete and len(values) > 1 else None,
+        }
+    return summary
