@@ -111,12 +111,12 @@ def _answered(record: Record) -> tuple[str, ...]:
 
 def _captioning(record: Record, size: tuple[int, int] | None) -> dict:
     captions = _answered(record)
-    return {"answer": captions[0], "references": list(captions)}
+    return {"answer": next(filter(None, captions)), "references": list(captions)}
 
 
 def _open_vqa(record: Record, size: tuple[int, int] | None) -> dict:
     answers = _answered(record)
-    most_given = Counter(answers).most_common(1)[0][0]  # the first of those given equally often
+    most_given = Counter(filter(None, answers)).most_common(1)[0][0]  # on a tie the first
     return {"answer": most_given, "references": list(answers)}
 
 

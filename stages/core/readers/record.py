@@ -64,14 +64,17 @@ def from_mapping(row: Any, fields: Mapping[str, str | None]) -> Record:
 
 
 def texts(value: Any, column: str) -> tuple[str, ...]:
-    """One answer or a list of answers as non-empty texts; numbers become their digits."""
+    """One answer or a list of answers; numbers become their digits.
+
+    Among several an empty one is allowed (annotators leave blanks), but not all of them.
+    """
     items = value if isinstance(value, list | tuple) else [] if value is None else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise RowError("wrong type", f"{column!r} holds {_kind(item)}, expected text")
     found = tuple(str(item).strip() for item in items)
-    if any(not text for text in found):
-        raise RowError("empty answer", f"{column!r} holds an empty text")
+    if found and not any(found):
+        raise RowError("empty answer", f"{column!r} holds no text")
     return found
 
 
@@ -111,7 +114,10 @@ def _choices(value: Mapping, fields: Mapping) -> tuple[str, ...] | None:
         return None
     if not isinstance(value["choices"], list | tuple):
         raise RowError("wrong type", f"{fields['choices']!r}: expected a list of texts")
-    return texts(value["choices"], fields["choices"])
+    found = texts(value["choices"], fields["choices"])
+    if not all(found):
+        raise RowError("bad choices", f"{fields['choices']!r} holds an empty option")
+    return found
 
 
 def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
