@@ -1,0 +1,337 @@
+"""The report: its numbers are the inputs', it needs nothing from outside, and it hides nothing."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+from synthetic_run import SyntheticRun
+
+from stages import report
+from stages.core.artifacts import write_table
+from stages.core.continual import continual_metrics
+from stages.core.errors import InputError
+
+PROJECT = Path(__file__).parents[2]
+TASKS = ["caption", "choice", "box"]
+HEAVY = ("--profiles", "--allocations", "--routers", "--transfers", "--experts", "--routes")
+HEAVY += ("--benchmarks",)
+
+
+class Page(HTMLParser):
+    """Tables by data-name as rows of texts, their tooltips alike, and every tag."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tips: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict]] = []
+        self.leads: dict[str, str] = {}
+        self._table, self._cell, self._section, self._lead = None, False, None, False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        fields = dict(attributes)
+        self.tags.append((tag, fields))
+        if tag == "section":
+            self._section = fields["id"]
+        self._lead = tag == "p" and fields.get("class") == "lead"
+        if tag == "table":
+            self._table = fields.get("data-name")
+            self.tables[self._table], self.tips[self._table] = [], []
+        if tag == "tr":
+            self.tables[self._table].append([])
+            self.tips[self._table].append([])
+        if tag in ("td", "th"):
+            self._cell = True
+            self.tables[self._table][-1].append("")
+            self.tips[self._table][-1].append(fields.get("title", ""))
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data):
+        if self._cell:
+            self.tables[self._table][-1][-1] += data
+        elif self._lead:
+            self.leads[self._section] = self.leads.get(self._section, "") + data
+
+
+def make(run: SyntheticRun, *leave_out: str) -> str:
+    report.main(run.argv(*leave_out))
+    return (run.root / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """D-MoLE and two static methods, one seed; ``individual`` has the diagonal only."""
+    methods = ("dmole", "seq_ft", "individual")
+    return SyntheticRun(tmp_path_factory.mktemp("run"), TASKS, methods).write()
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    return make(run)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Three seeds of two methods."""
+    return SyntheticRun(tmp_path_factory.mktemp("seeds"), TASKS, seeds=(0, 1, 2)).write()
+
+
+@pytest.fixture(scope="module")
+def seeds_page(seeds):
+    return Page(make(seeds, *HEAVY))
+
+
+def pictures(page: Page) -> list[str]:
+    """The SVG texts of all pictures."""
+    sources = [fields["src"] for tag, fields in page.tags if tag == "img"]
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    return [base64.b64decode(source.partition(",")[2]).decode() for source in sources]
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize("method", ["dmole", "seq_ft"])
+def test_matrix_shows_every_score_and_its_interval(page, run, method):
+    rows = page.tables[f"matrix:{method}"][1:]
+    assert [row[0] for row in rows] == [
+        "0 · pretrained backbone",
+        "1 · caption",
+        "2 · choice",
+        "3 · box",
+    ]
+    for stage, row in enumerate(rows):
+        assert row[1:] == [f"{run.score(method, 0, stage, i):.1f}" for i in range(3)]
+        for i, tip in enumerate(page.tips[f"matrix:{method}"][1 + stage][1:]):
+            value = run.score(method, 0, stage, i)
+            assert f"{value:.2f}, 95% interval {value - 4:.2f} to {value + 4:.2f}, n = 20" in tip
+
+
+def test_cells_not_measured_are_dashes(page):
+    rows = [row[1:] for row in page.tables["matrix:individual"][1:]]
+    dashes = {(stage, i) for stage, row in enumerate(rows) for i, t in enumerate(row) if t == "–"}
+    assert dashes == {(stage, i) for stage in range(4) for i in range(3) if stage != i + 1}
+
+
+def test_cells_are_marked_as_own_and_unseen(html):
+    table = html.partition('data-name="matrix:dmole"')[2].partition("</table>")[0]
+    marks = re.findall(r'<td class="(\w+)"', table)
+    expected = [["unseen"] * 3, ["own", "unseen", "unseen"], ["seen", "own", "unseen"]]
+    assert marks == sum([*expected, ["seen", "seen", "own"]], [])
+
+
+def test_metrics_equal_the_formulas(page, run):
+    head, *rows = page.tables["metrics"]
+    assert len(head) == 10 and [row[0] for row in rows] == ["dmole", "seq_ft", "individual"]
+    for method, row in zip(("dmole", "seq_ft"), rows, strict=False):
+        matrix = np.array([[run.score(method, 0, t, i) for i in range(3)] for t in range(4)])
+        expected = continual_metrics(matrix, TASKS)
+        for key, text in zip(head[1:], row[1:], strict=True):
+            assert text == f"{expected[key]['value']:.2f}", key
+
+
+def test_missing_metrics_name_their_cells(page):
+    head, *rows = page.tables["metrics"]
+    shown = dict(zip(head, rows[2], strict=True))
+    assert shown["bwt"] == "missing: cells A[3,1], A[3,2]"
+    # avg needs stages 1..3 of all tasks: nine cells less the diagonal's three
+    assert shown["avg"] == "missing: cells A[1,2], A[1,3], A[2,1] and 3 more"
+    assert "A[3,2]" in page.tips["metrics"][3][head.index("avg")]
+    assert re.fullmatch(r"\d+\.\d\d", shown["mft"])
+
+
+def test_every_metric_is_defined(html, page):
+    for key in page.tables["metrics"][0][1:]:
+        assert f"<dt>{key}</dt>" in html
+
+
+def test_several_seeds_give_means_and_intervals(seeds_page, seeds):
+    for stage in range(4):
+        values = [seeds.score("dmole", seed, stage, 1) for seed in seeds.seeds]
+        assert seeds_page.tables["matrix:dmole"][1 + stage][2] == f"{fmean(values):.1f}"
+    finals = [fmean(seeds.score("dmole", seed, 3, i) for i in range(3)) for seed in seeds.seeds]
+    head, row, *_ = seeds_page.tables["metrics"]
+    spread = 4.302653 * stdev(finals) / 3**0.5  # Student's t, two degrees of freedom
+    assert row[head.index("last")] == f"{fmean(finals):.2f} ± {spread:.2f}"
+    tip = seeds_page.tips["metrics"][1][head.index("last")]
+    assert [f"seed {k}: {value:.2f}" in tip for k, value in enumerate(finals)] == [True] * 3
+
+
+def test_unparsed_answers_of_the_last_stage(page, seeds_page, html):
+    # (stage + i) % 4 of the fixture at stage 3; the first task's kind has none
+    assert page.tables["unparsed"][1] == ["dmole", "0 / 20", "0 / 20", "1 / 20"]
+    # individual is measured at stage i only
+    assert page.tables["unparsed"][3] == ["individual", "0 / 20", "3 / 20", "1 / 20"]
+    assert seeds_page.tables["unparsed"][1] == ["dmole", "0 / 60", "0 / 60", "3 / 60"]
+
+
+def test_switches_and_variants(page):
+    rows = {row[0]: row[1:3] for row in page.tables["switches"][1:]}
+    assert rows == {"routing.second": ["parent", "rank"], "subset.min_samples": ["16", "64"]}
+    assert page.tables["variants"][1] == ["dmole_alone", "dmole", "routing.second: none"]
+
+
+def test_run_times_are_sums_over_jobs(page, run):
+    seconds = [
+        float(path.read_text().splitlines()[1].split()[0])
+        for path in run.files["--benchmarks"]
+        if "train_expert" in path.parts
+    ]
+    row = next(row for row in page.tables["runtimes"] if row[0] == "train_expert")
+    assert row[1:3] == ["3", f"{sum(seconds) / 60:.3g} min"]
+    assert row[5] == f"{1500 + max(seconds):.0f}"
+
+
+def test_routing_table_counts_samples(page):
+    row = page.tables["routing"][1]
+    # last stage: 3 tasks x 20; stages 1 and 2: (1 + 2) x 20 seen, (2 + 1) x 20 unseen
+    assert (row[:3], row[6:8]) == (["dmole", "0", "60"], ["60", "60"])
+    assert len(page.tables["routing"]) == 2  # static methods have no routing
+
+
+# --- the page as a whole ---
+
+
+def test_all_sections_are_there(page):
+    ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
+    links = [fields["href"] for tag, fields in page.tags if tag == "a"]
+    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 13
+    assert not any(lead.startswith("Absent") for lead in page.leads.values())
+
+
+def test_sections_without_inputs_say_so(tmp_path):
+    run = SyntheticRun(tmp_path, TASKS, methods=("seq_ft",)).write()
+    page = Page(make(run, *HEAVY))
+    absent = {key for key, lead in page.leads.items() if lead.startswith("Absent")}
+    assert absent == {
+        "parameters",
+        "sensitivity",
+        "budgets",
+        "evolution",
+        "routing",
+        "activation",
+        "losses",
+        "tree",
+        "runtimes",
+    }
+    assert not pictures(page)
+    assert page.tables["matrix:seq_ft"][1][1] == f"{run.score('seq_ft', 0, 0, 0):.1f}"
+
+
+def test_routes_of_static_methods_are_left_out(tmp_path):
+    run = SyntheticRun(tmp_path, ["only"], methods=("seq_ft",)).write()
+    rows = [
+        {"sample_id": "s", "stage": 1, "experts": ["only"]}
+        | dict.fromkeys(("best_task", "ratio", "n_under"))
+    ]
+    path = tmp_path / "seed0/seq_ft/routes/only.parquet"
+    path.parent.mkdir(parents=True)
+    write_table("routes", path, rows, task="only", method="seq_ft")
+    report.main([*run.argv(*HEAVY), "--routes", "seq_ft", "0", str(path)])
+    leads = Page((tmp_path / "report.html").read_text()).leads
+    assert leads["routing"].startswith("Absent") and leads["losses"].startswith("Absent")
+
+
+def test_nothing_is_loaded_from_outside(html, page):
+    for _, fields in page.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert (fields.get(name) or "#").startswith(("#", "data:"))
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed"}
+    assert not re.search(r"https?:|url\(|@import", html)
+    for svg in pictures(page):
+        addresses = set(re.findall(r"https?://[^\"'<\s]+", svg))
+        assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_every_picture_is_described(page):
+    described = [fields["alt"] for tag, fields in page.tags if tag == "img"]
+    assert len(described) == len(set(described)) >= 8 and all(described)
+
+
+def test_equal_inputs_give_equal_bytes(run, html):
+    """Also in another process with another hash seed, and with the files in another order."""
+    for paths in run.files.values():
+        paths.reverse()
+    environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-m", "stages.report", *run.argv()]
+    subprocess.run(command, check=True, cwd=run.root, env=environment)
+    assert (run.root / "report.html").read_text() == html
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    hostile = '"><img src=x onerror=alert(1)>$^{&'
+    run = SyntheticRun(tmp_path, ["plain", hostile]).write()
+    html = make(run)
+    page = Page(html)
+    assert "<img src=x" not in html and "&gt;&lt;img src=x" in html
+    assert page.tables["unparsed"][0] == ["Method", "plain", hostile]
+    assert not any(name.startswith("on") for _, fields in page.tags for name in fields)
+    assert all(fields["src"].startswith("data:") for tag, fields in page.tags if tag == "img")
+    assert not any("<img" in svg for svg in pictures(page))
+
+
+def test_help_needs_no_heavy_module():
+    code = "import sys, stages.report; print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PROJECT
+    )
+    assert not {"torch", "matplotlib", "sklearn", "scipy", "jinja2"} & set(shown.stdout.split())
+
+
+# --- bad input ---
+
+
+def test_task_that_is_not_in_the_stream(run, tmp_path):
+    path = tmp_path / "seed0/profiles/captoin.parquet"
+    path.parent.mkdir(parents=True)
+    write_table("profile", path, [], task="captoin")
+    with pytest.raises(InputError, match="captoin.*Did you mean 'caption'"):
+        report.main([*run.argv(*HEAVY), "--profiles", str(path)])
+
+
+def test_two_files_of_one_task(run):
+    path = str(run.files["--allocations"][0])
+    with pytest.raises(InputError, match="second file for task"):
+        report.main([*run.argv(*HEAVY), "--allocations", path, path])
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "message"),
+    [
+        ("benchmarks/score/a.tsv", "s\tmax_rss\nsoon\t1\n", "column 's'"),
+        ("times/score/a.tsv", "s\tmax_rss\n1\t1\n", "benchmarks"),
+    ],
+)
+def test_benchmark_that_is_none(run, tmp_path, place, content, message):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        report.main([*run.argv(*HEAVY), "--benchmarks", str(path)])
+
+
+def test_nothing_is_written_on_error(run, tmp_path, capsys):
+    out = tmp_path / "new.html"
+    with pytest.raises(InputError, match="tasks are not those"):
+        run.config["tasks"] = TASKS[::-1]
+        try:
+            report.main([*run.argv(*HEAVY), "--out", str(out)])
+        finally:
+            run.config["tasks"] = TASKS
+    assert not list(tmp_path.iterdir())
