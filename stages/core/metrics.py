@@ -121,22 +121,15 @@ def make_scorer(metric: str, rows: Mapping[str, Row]) -> Scorer:
 def bootstrap_interval(
     scores: np.ndarray, resamples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of ``scores`` (n,).
+    """Percentile bootstrap interval of the mean of ``scores`` (n,); their order plays no part.
 
-    Resampling n scores with replacement is drawing how often each distinct score occurs, a
-    multinomial; so accuracies cost nothing, and the order of the samples plays no part. For CIDEr
-    the images' scores are resampled with the document frequencies held fixed.
+    For CIDEr the images' scores are resampled with the document frequencies held fixed.
     """
-    distinct, counts = np.unique(scores, return_counts=True)
+    ordered, n = np.sort(scores), len(scores)
+    if ordered[0] == ordered[-1]:
+        return float(ordered[0]), float(ordered[0])
     rng = np.random.default_rng(seed)
-    n = len(scores)
-    rows = max(1, 10_000_000 // len(distinct))  # draws in memory at once
-    means = np.concatenate(
-        [
-            rng.multinomial(n, counts / n, size=min(rows, resamples - start)) @ distinct / n
-            for start in range(0, resamples, rows)
-        ]
-    ).clip(distinct[0], distinct[-1])
+    means = [ordered[rng.integers(n, size=n)].mean() for _ in range(resamples)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
