@@ -106,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = autoencoder.read_features(args.features)
     model, content = fit_router(rows.z, rows.task, args.seed, **used)
     origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
-    autoencoder.save(model, args.out_weights, origin)
     artifacts.write_json("router", args.out_json, content | {"provenance": origin})
+    autoencoder.save(model, args.out_weights, origin)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ rows left out of the fit (``threshold.calibration: cross_fit``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -46,7 +47,7 @@ def read_features(path: Path) -> Features:
         raise InputError(
             f"{path}: rows must have one common length, found {sorted(lengths, key=str) or 'none'}."
         )
-    rows = z.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), lengths.pop())
+    rows = np.array(z.flatten(), dtype=np.float32).reshape(len(ids), lengths.pop())
     if broken := [name for name, row in zip(ids, rows, strict=True) if not np.isfinite(row).all()]:
         raise InputError(f"{path}: sample {broken[0]!r} has a feature that is not finite.")
     return Features(artifacts.task_of(path), ids, rows)
@@ -76,6 +77,19 @@ class Autoencoder(nn.Module):
         return torch.sigmoid(restored) if self.output == "sigmoid" else restored
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the result is the same on any number of cores, and matrices of this
+    size gain nothing from a second one (on a busy machine they lose tenfold).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 # --- Fit -----------------------------------------------------------------------------------------
 
 
@@ -90,6 +104,7 @@ def _batches(n: int, size: int, random: np.random.Generator) -> Iterator[Tensor]
         yield from torch.from_numpy(random.permutation(n)).split(size)
 
 
+@_one_thread()
 def fit(
     z: np.ndarray, task: str, router: Mapping[str, Any], steps: int, random: np.random.Generator
 ) -> Autoencoder:
@@ -115,6 +130,7 @@ def fit(
     return model.requires_grad_(False)
 
 
+@_one_thread()
 @torch.no_grad()
 def losses(model: Autoencoder, z: np.ndarray) -> np.ndarray:
     """Reconstruction loss of each row of ``z`` (n, d): mean squared error over features, (n,).

@@ -1,4 +1,4 @@
-"""Autoencoders and thresholds against numpy and against two well separated clusters."""
+"""Autoencoders, folds and quantiles against numpy."""
 
 import numpy as np
 import pytest
@@ -20,15 +20,6 @@ ROUTER = {
 
 def rows(n: int, dim: int = 24, seed: int = 0) -> np.ndarray:
     z = np.random.default_rng(seed).normal(size=(n, dim))
-    return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
-
-
-def cluster(n: int, task: int, seed: int, dim: int = 24, factors: int = 4) -> np.ndarray:
-    """Unit rows near a subspace of few dimensions that belongs to the task."""
-    own = np.random.default_rng([99, task])
-    centre, basis = own.normal(size=dim), 0.5 * own.normal(size=(factors, dim))
-    random = np.random.default_rng([seed, task])
-    z = centre + random.normal(size=(n, factors)) @ basis + 0.1 * random.normal(size=(n, dim))
     return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -116,8 +107,19 @@ class TestFit:
         torch.manual_seed(1)
         assert torch.equal(torch.get_rng_state(), state)
 
+    def test_the_number_of_threads_does_not_matter(self) -> None:
+        threads, found = torch.get_num_threads(), []
+        try:
+            for n in (1, 2):
+                torch.set_num_threads(n)
+                found.append(fit(rows(64, dim=600), hidden=128, batch_size=64).state_dict())
+                assert torch.get_num_threads() == n
+        finally:
+            torch.set_num_threads(threads)
+        assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
     def test_more_steps_fit_better(self) -> None:
-        z = cluster(64, task=0, seed=0)
+        z = rows(16)
         few, many = fit(z, steps=50), fit(z, steps=800)
         assert autoencoder.losses(many, z).mean() < 0.3 * autoencoder.losses(few, z).mean()
 
