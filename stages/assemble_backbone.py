@@ -164,7 +164,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = cli.parser(__doc__, config=False)
     parser.add_argument("--out", type=Path, required=True, help="the folder to build")
-    parser.add_argument("--cache", type=Path, default=Path(".cache"), help="downloads are kept here")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".cache"), help="downloads are kept here"
+    )
     parser.add_argument("--manifest", type=Path, default=MANIFEST, help="folder of pins and delta")
     parser.add_argument("--without-delta", action="store_true", help="the unaligned parts only")
     args = parser.parse_args(argv)

@@ -57,17 +57,11 @@ def apply_delta(state: dict[str, "torch.Tensor"], delta: dict[str, "torch.Tensor
 
 
 def extract_delta(model: "torch.nn.Module", dtype: "torch.dtype") -> dict[str, "torch.Tensor"]:
-    """The delta of a model with injected PEFT LoRA layers: those, and all that is trainable."""
-    from peft.tuners.lora import LoraLayer
-
+    """The delta of a model in alignment: all that is trainable, under the names above."""
     delta = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            (adapter,) = module.lora_A
-            scaled = module.lora_B[adapter].weight * module.scaling[adapter]
-            delta[f"{name}.weight{DOWN}"] = module.lora_A[adapter].weight
-            delta[f"{name}.weight{UP}"] = scaled
     for name, weight in model.named_parameters():
-        if weight.requires_grad and ".lora_" not in name:
-            delta[name.replace(".base_layer.", ".")] = weight
-    return {k: delta[k].detach().to("cpu", dtype).contiguous() for k in sorted(delta)}
+        if weight.requires_grad:
+            for ending in (DOWN, UP):
+                name = name.replace(ending, f".weight{ending}")
+            delta[name] = weight.detach().to("cpu", dtype).contiguous()
+    return dict(sorted(delta.items()))
