@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # Shares of the data at the named quantiles of router artefacts.
 QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 IN_FOLD = "#7f7f7f"
+BOXES = (
+    "Box: middle half of the rows, black bar: median, line: 5% to 95%, dots: smallest and largest. "
+)
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
@@ -72,8 +75,7 @@ def draw_losses(routers: dict[str, dict]) -> Figure:
     panel, rows = axes[0, 0], []
     for y, router in enumerate(routers.values()):
         losses = router["losses"]
-        if losses["in_fold"]:
-            rows.append((y - 0.19, losses["in_fold"], IN_FOLD))
+        rows.append((y - 0.19, losses["in_fold"], IN_FOLD))
         if losses["out_of_fold"]:
             rows.append((y + 0.19, losses["out_of_fold"], SEEN))
         panel.plot([router["threshold"]] * 2, [y - 0.42, y + 0.42], color=ACCENT, linewidth=2.2)
@@ -81,9 +83,10 @@ def draw_losses(routers: dict[str, dict]) -> Figure:
     log_axis(panel)
     category_ticks(panel, tasks)
     panel.set_xlabel("reconstruction loss (mean squared error per feature, log scale)")
+    held_out = any(router["losses"]["out_of_fold"] for router in routers.values())
     entries = [
         (IN_FOLD, "s", "rows the autoencoder was fitted on"),
-        (SEEN, "s", "rows it has not seen (out of fold)"),
+        *([(SEEN, "s", "rows it has not seen (out of fold)")] if held_out else []),
         (ACCENT, "|", "threshold"),
     ]
     _legend(panel, entries)
@@ -114,7 +117,7 @@ def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
         rule, losses = router["calibration"], router["losses"]
         held = losses["out_of_fold"]
         numbers = (
-            losses["in_fold"]["p50"] if losses["in_fold"] else None,
+            losses["in_fold"]["p50"],
             held["p50"] if held else None,
             rule["quantile_value"],
             router["threshold"],
@@ -139,10 +142,12 @@ def section(results: Results) -> Section:
         return Section("losses", title, "Absent: no routers among the inputs.")
     blocks = []
     for k, (scope, routers) in enumerate(results.routers.items()):
-        caption = (
-            "Box: middle half of the rows, black bar: median, line: 5% to 95%, dots: smallest and "
-            "largest. A threshold is well placed when it lies right of the blue box and line. The "
-            "gap between grey and blue is why it is not set on the fitted rows."
+        alone = all(router["losses"]["out_of_fold"] is None for router in routers.values())
+        caption = BOXES + (
+            "The thresholds rest on fitted rows, whose losses are lower than those of new samples."
+            if alone
+            else "A threshold is well placed when it lies right of the blue box and line. The gap "
+            "between grey and blue is why it is not set on the fitted rows."
         )
         alt = f"Reconstruction losses and thresholds per task, {scope}"
         blocks.append(Picture(draw_losses(routers), caption, alt, f"Subset rows, {scope}", k > 0))
