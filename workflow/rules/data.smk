@@ -77,7 +77,6 @@ rule extract_features:
         f"{LOGS}/extract_features/{{place}}{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/extract_features/{{place}}{{task}}.tsv"
-    threads: 2
     resources:
         gpu=1,
         cpus_per_task=4,

@@ -41,7 +41,6 @@ rule predict:
         f"{LOGS}/predict/{{scope}}/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/predict/{{scope}}/{{task}}.tsv"
-    threads: 2
     resources:
         gpu=1,
         cpus_per_task=4,

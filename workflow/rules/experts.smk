@@ -15,7 +15,6 @@ rule train_expert:
         f"{LOGS}/train_expert/{{scope}}/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/train_expert/{{scope}}/{{task}}.tsv"
-    threads: 2
     resources:
         gpu=1,
         cpus_per_task=8,

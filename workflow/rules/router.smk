@@ -12,7 +12,6 @@ rule profile_gradients:
         f"{LOGS}/profile_gradients/{{scope}}/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/profile_gradients/{{scope}}/{{task}}.tsv"
-    threads: 2
     resources:
         gpu=1,
         cpus_per_task=4,

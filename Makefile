@@ -1,0 +1,61 @@
+# make demo   environment, pocket backbone, the demo configuration, its metrics table
+# make test   environment and all tests
+# make lint   ruff, snakefmt, snakemake --lint
+# make tiny   every stage on random weights and three tiny tasks
+# make bench  benchmarks of the stages that touch many rows
+# make image  container image with the dependencies
+# make clean  remove results of tiny and demo runs (nothing else)
+
+PYTHON ?= python3.11
+CORES ?= all
+OUTPUT ?= results
+DEVICE ?= cpu
+ENGINE ?= $(shell command -v docker || command -v podman)
+
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --profile workflow/profiles/local --cores $(CORES)
+SMK := Snakefile $(wildcard workflow/rules/*.smk)
+IMAGE := cmit-pipeline:0.1.0
+SIF := results/images/cmit-pipeline_0.1.0.sif
+
+.PHONY: demo test lint tiny bench image clean
+.DELETE_ON_ERROR:
+
+.venv/runtime: envs/requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r $<
+	touch $@
+
+.venv/dev: envs/requirements-dev.txt .venv/runtime
+	$(BIN)/pip install --quiet -r $<
+	touch $@
+
+demo: .venv/runtime
+	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
+	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
+	$(BIN)/python -m stages.inspect results/demo/metrics.json
+	@echo "The report is $(CURDIR)/results/demo/report.html"
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check -l 100 $(SMK)
+	$(BIN)/snakemake --lint
+
+tiny: .venv/runtime
+	$(SNAKEMAKE) --configfile workflow/config/tiny.yaml --config output=$(OUTPUT)
+
+bench: .venv/dev
+	$(BIN)/python -m tests.benchmarks
+
+image:
+	mkdir -p $(dir $(SIF))
+	$(ENGINE) build --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
+	$(ENGINE) save -o $(SIF:.sif=.tar) $(IMAGE)
+	apptainer build --force $(SIF) docker-archive:$(SIF:.sif=.tar)
+
+clean:
+	rm -rf results/demo results/tiny
