@@ -151,15 +151,13 @@ def continual_report(scores: Sequence[Mapping[str, Any]], tasks: Sequence[str]) 
 
 def _gold(path: Path, tasks: Sequence[str]) -> tuple[str, str, dict[str, Row]]:
     """Task name, metric and the test rows by sample id."""
-    import pyarrow.parquet as pq
-
     found = artifacts.metadata(path)
     if found["schema"] != "data":
         raise InputError(f"{path}: expected test rows, found {found['schema']!r}.")
     task = found["task"]
     if task["name"] not in tasks:
         raise unknown("task", task["name"], tasks, str(path))
-    rows = {row["sample_id"]: row for row in pq.read_table(path, columns=GOLD).to_pylist()}
+    rows = {row["sample_id"]: row for row in artifacts.read_table("data", path, GOLD).to_pylist()}
     return task["name"], task["metric"], rows
 
 

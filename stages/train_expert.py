@@ -27,58 +27,49 @@ from stages.core import artifacts, cli, config, provenance
 
 if TYPE_CHECKING:
     from stages.core.backbone import Backbone
+    from stages.core.experts import Job
     from stages.methods.base import Method
 
 
 def train_expert(
     method: Method,
     backbone: Backbone,
-    data: Path,
+    data: dict[str, Path],
     states: dict[str, Path],
+    job: Job,
     *,
-    task: str,
-    tasks: list[str],
-    used: dict[str, Any],
-    allocation: dict | None,
-    transfer: dict | None,
     seed: int,
     checkpoints: Path,
     fingerprint: dict[str, Any],
     out: Path,
 ) -> dict[str, Any]:
-    """Train and save the state of ``task``; returns the content of ``training.json``.
+    """Train and save the state of ``job.task``; returns the content of ``training.json``.
 
     Args:
+        data: files of training rows, by task.
         states: folders of the earlier states the method starts from, by task.
-        used: the config's slices ``expert``, ``training``, ``budget`` and ``method_options``.
         fingerprint: what identifies this run; only its own checkpoints are resumed from.
     """
     from datasets import Dataset
 
-    from stages.core.experts import Job
-    from stages.core.training import resume_point, train
+    from stages.core.training import Phases
 
-    resume = resume_point(checkpoints, fingerprint)
-    rows = Dataset.from_parquet(str(data), cache_dir=str(checkpoints / "cache"))
-    settings = used["training"] | used["training"]["per_task"].get(task, {})
-    job = Job(task, tasks, used, backbone.slots, allocation, transfer)
+    settings = job.config["training"]
+    settings = settings | settings["per_task"].get(job.task, {})
+    run = Phases(backbone.prompter, settings, job.task, seed, checkpoints, fingerprint)
+    tables = {
+        name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
+        for name, path in data.items()
+    }
+    rows = method.rows(tables, job, seed)
     learner = method.prepare(backbone, job, states, seed)
-    history = train(
-        learner.model,
-        lambda batch: method.loss(learner, batch),
-        rows,
-        backbone.prompter,
-        settings,
-        task=task,
-        seed=seed,
-        checkpoints=checkpoints,
-        resume=resume,
-    )
+    count = sum(p.numel() for p in learner.trainable().values())
+    history = method.fit(learner, job, rows, run)
     method.save(learner, job, out)
     return {
-        "task": task,
+        "task": job.task,
         "rows": len(rows),
-        "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
+        "trainable_parameters": count,
         "loss": history,
     }
 
@@ -89,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", required=True)
     parser.add_argument("--task", required=True)
     parser.add_argument("--tasks", nargs="+", required=True, help="the whole stream, in order")
-    for flag in ("--data", "--backbone", "--checkpoints", "--out"):
+    parser.add_argument("--data", nargs="+", type=Path, required=True, help="training rows")
+    for flag in ("--backbone", "--checkpoints", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--allocation", type=Path)
     parser.add_argument("--transfer", type=Path)
@@ -100,12 +92,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = methods.load(args.method)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
-    inputs = {"data": args.data, "backbone": args.backbone}
+    data = {artifacts.task_of(path)["name"]: path for path in args.data}
+    inputs = {"backbone": args.backbone} | {f"data:{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state:{name}": path for name, path in states.items()}
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
 
     from stages.core.backbone import load_backbone, pick_device
+    from stages.core.experts import Job
 
     record = provenance.record(
         "train_expert",
@@ -115,19 +109,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=pick_device().type,
         method=args.method,
     )
+    backbone = load_backbone(args.backbone, used["backbone"])
+    job = Job(
+        args.task,
+        args.tasks,
+        used,
+        backbone.slots,
+        args.allocation and artifacts.read_json("allocation", args.allocation),
+        args.transfer and artifacts.read_json("transfer", args.transfer),
+    )
     draft = args.out.with_name(f".{args.out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     summary = train_expert(
         method,
-        load_backbone(args.backbone, used["backbone"]),
-        args.data,
+        backbone,
+        data,
         states,
-        task=args.task,
-        tasks=args.tasks,
-        used=used,
-        allocation=args.allocation and artifacts.read_json("allocation", args.allocation),
-        transfer=args.transfer and artifacts.read_json("transfer", args.transfer),
+        job,
         seed=args.seed,
         checkpoints=args.checkpoints,
         fingerprint=record,

@@ -95,7 +95,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield draft
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -135,8 +135,8 @@ def metadata(path: Path) -> dict[str, Any]:
     return json.loads(stored[b"cmit"])
 
 
-def read_table(name: str, path: Path) -> pa.Table:
-    """Read artefact ``name``.
+def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read artefact ``name``, or only some columns of it (images are large).
 
     Raises:
         InputError: another artefact, another version, or columns that do not fit.
@@ -147,10 +147,10 @@ def read_table(name: str, path: Path) -> pa.Table:
             f"{path}: expected {name!r} version {VERSION}, "
             f"found {found['schema']!r} version {found['version']}; make it again."
         )
-    table = pq.read_table(path)
-    if not table.schema.equals(TABLES[name]):
-        raise InputError(f"{path}: columns {table.schema.names} do not fit artefact {name!r}.")
-    return table
+    stored = pq.read_schema(path)
+    if not stored.equals(TABLES[name]):
+        raise InputError(f"{path}: columns {stored.names} do not fit artefact {name!r}.")
+    return pq.read_table(path, columns=columns)
 
 
 def task_of(path: Path) -> Any:

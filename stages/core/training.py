@@ -98,45 +98,61 @@ def examples(rows: Dataset, prompter: Prompter) -> Dataset:
     return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
 
 
-def train(
-    model: nn.Module,
-    loss: Callable[[dict[str, Any]], torch.Tensor],
-    rows: Dataset,
-    prompter: Prompter,
-    settings: dict[str, Any],
-    *,
-    task: str,
-    seed: int,
-    checkpoints: Path,
-    resume: str | None,
-) -> list[list[float]]:
-    """Train what has ``requires_grad`` and return the loss history ``[[step, loss], ...]``.
+class Phases:
+    """Trains what has ``requires_grad``, once per call; a later phase has its own checkpoints.
 
-    Args:
-        loss: batch (a dict of tensors) -> scalar.
-        settings: the config's ``training`` section for this task.
-        checkpoints: folder for checkpoints.
-        resume: the checkpoint to go on from, see :func:`resume_point`.
-
-    Raises:
-        InputError: a loss that is not finite.
+    A run that was killed goes on where it stopped: finished phases load their end state.
     """
 
-    def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
-        for row in batch:
-            row["pixel_values"] = prompter.pixel_values(row)
-        return prompter.collate(batch)
+    def __init__(
+        self,
+        prompter: Prompter,
+        settings: dict[str, Any],
+        task: str,
+        seed: int,
+        checkpoints: Path,
+        fingerprint: dict[str, Any],
+    ) -> None:
+        """Clear ``checkpoints`` unless they belong to the run that ``fingerprint`` identifies."""
+        self.prompter, self.settings = prompter, settings
+        self.task, self.seed, self.checkpoints = task, seed, checkpoints
+        self.done = 0
+        claim(checkpoints, fingerprint)
 
-    trainer = ExpertTrainer(
-        model=Objective(model, loss),
-        args=_arguments(settings, seed, checkpoints),
-        train_dataset=examples(rows, prompter),
-        data_collator=collate,
-        task=task,
-    )
-    trainer.train(resume_from_checkpoint=resume)
-    logs = trainer.state.log_history
-    return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
+    def __call__(
+        self,
+        model: nn.Module,
+        loss: Callable[[dict[str, Any]], torch.Tensor],
+        rows: Dataset,
+        **changes: Any,
+    ) -> list[list[float]]:
+        """One phase; returns the loss history ``[[step, loss], ...]``.
+
+        Args:
+            loss: batch (a dict of tensors) -> scalar.
+            changes: keys of the config's ``training`` section that differ in this phase.
+
+        Raises:
+            InputError: a loss that is not finite.
+        """
+        folder = self.checkpoints / f"phase{self.done}"
+        self.done += 1
+        trainer = ExpertTrainer(
+            model=Objective(model, loss),
+            args=_arguments(self.settings | changes, self.seed, folder),
+            train_dataset=examples(rows, self.prompter),
+            data_collator=self._collate,
+            task=self.task,
+        )
+        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        trainer.train(resume_from_checkpoint=resume)
+        logs = trainer.state.log_history
+        return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
+
+    def _collate(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        for row in batch:
+            row["pixel_values"] = self.prompter.pixel_values(row)
+        return self.prompter.collate(batch)
 
 
 def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
@@ -176,14 +192,13 @@ def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> Traini
     )
 
 
-def resume_point(checkpoints: Path, fingerprint: dict[str, Any]) -> str | None:
-    """The last checkpoint of this very run; anything else in the folder is cleared away."""
+def claim(checkpoints: Path, fingerprint: dict[str, Any]) -> None:
+    """Keep the folder if it belongs to this very run, else empty it and sign it."""
     note = checkpoints / FINGERPRINT
     text = json.dumps(fingerprint, sort_keys=True)
     if note.is_file() and note.read_text() == text:
-        return get_last_checkpoint(str(checkpoints))
+        return
     if checkpoints.exists():
         shutil.rmtree(checkpoints)
     checkpoints.mkdir(parents=True)
     note.write_text(text)
-    return None

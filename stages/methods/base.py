@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datasets import Dataset
+
     from stages.core.backbone import Backbone
     from stages.core.experts import ExpertModel, Job, Ranks
+
+    Run = Callable[..., list[list[float]]]
 
 
 class Method:
@@ -41,7 +47,15 @@ class Method:
         """
         return [tasks[stage - 1]] if stage else []
 
+    def reads_data(self, task: str, tasks: list[str]) -> list[str]:
+        """Tasks whose training rows the training job of ``task`` reads."""
+        return [task]
+
     # --- training ---
+
+    def rows(self, data: dict[str, Dataset], job: Job, seed: int) -> Dataset:
+        """The rows to train on, from those of every task in ``reads_data``."""
+        return data[job.task]
 
     def ranks(self, job: Job) -> Ranks:
         """LoRA rank of each slot; by default one rank on all slots, within the same budget
@@ -65,6 +79,14 @@ class Method:
     def loss(self, model: ExpertModel, batch: dict[str, Any]) -> Any:
         """The training objective of one batch; by default the answer tokens' cross-entropy."""
         return model.answer_loss(batch)
+
+    def fit(self, model: ExpertModel, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
+        """Train, in one or more phases, and do what must be done after; the loss history.
+
+        ``run(model, loss, rows, **changes)`` is one phase of training what has ``requires_grad``;
+        ``changes`` override keys of the config's ``training`` section.
+        """
+        return run(model.model, lambda batch: self.loss(model, batch), rows)
 
     def save(self, model: ExpertModel, job: Job, folder: Path) -> None:
         """Write the state of the finished task."""

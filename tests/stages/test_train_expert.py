@@ -10,6 +10,7 @@ from stages import methods, train_expert
 from stages.core import artifacts, training
 from stages.core.backbone import load_backbone
 from stages.core.errors import InputError
+from stages.core.experts import Job
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 TASK = {
@@ -51,13 +52,16 @@ def run(folder, data, out, method="dmole", states=None, transfer=None, keys=None
     summary = train_expert.train_expert(
         methods.load(method),
         backbone,
-        data,
+        {"b": data},
         states or {},
-        task="b",
-        tasks=["a", "b"],
-        used=used(**changes),
-        allocation=allocation(keys or [("vision", 0, "qkv"), ("llm", 1, "o")]),
-        transfer=transfer,
+        Job(
+            "b",
+            ["a", "b"],
+            used(**changes),
+            backbone.slots,
+            allocation(keys or [("vision", 0, "qkv"), ("llm", 1, "o")]),
+            transfer,
+        ),
         seed=3,
         checkpoints=out.parent / f"{out.name}_checkpoints",
         fingerprint={"run": 1},
@@ -136,11 +140,12 @@ def test_a_killed_run_resumes_to_the_same_weights(tiny_folder, data, tmp_path, m
 
 def test_a_checkpoint_of_another_run_is_not_resumed(tmp_path):
     checkpoints = tmp_path / "c"
-    assert training.resume_point(checkpoints, {"run": 1}) is None
-    (checkpoints / "checkpoint-2").mkdir()
-    assert training.resume_point(checkpoints, {"run": 1}).endswith("checkpoint-2")
-    assert training.resume_point(checkpoints, {"run": 2}) is None
-    assert not (checkpoints / "checkpoint-2").exists()
+    training.claim(checkpoints, {"run": 1})
+    (checkpoints / "phase0").mkdir()
+    training.claim(checkpoints, {"run": 1})
+    assert (checkpoints / "phase0").exists()
+    training.claim(checkpoints, {"run": 2})
+    assert not (checkpoints / "phase0").exists()
 
 
 def test_nan_names_task_step_and_samples(tiny_folder, data, tmp_path):
