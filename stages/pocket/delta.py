@@ -43,8 +43,7 @@ def apply_delta(state: dict[str, "torch.Tensor"], delta: dict[str, "torch.Tensor
             raise InputError(f"delta: {name!r} is no weight of the backbone; wrong delta file?")
         base = state[name].double()
         if key.endswith(DOWN):
-            update = delta[name + UP].double() @ value.double()  # (out, rank) @ (rank, in)
-            result = base + update if update.shape == base.shape else update
+            result = delta[name + UP].double() @ value.double()  # (out, rank) @ (rank, in)
         else:
             result = value.double()
         if result.shape != base.shape:
@@ -52,7 +51,7 @@ def apply_delta(state: dict[str, "torch.Tensor"], delta: dict[str, "torch.Tensor
                 f"delta: {name!r} has shape {tuple(result.shape)}, "
                 f"the backbone's is {tuple(base.shape)}."
             )
-        merged[name] = result
+        merged[name] = base + result if key.endswith(DOWN) else result
     return merged
 
 

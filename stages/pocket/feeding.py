@@ -8,8 +8,9 @@ from torch.utils.data import IterableDataset
 from stages.assemble_backbone import image_tokens
 from stages.pocket import alignment
 from stages.pocket.packing import pack
+from stages.pocket.pool import Pool
 from stages.pocket.questions import make_turns
-from stages.pocket.scenes import Pool, make_scene
+from stages.pocket.scenes import make_scene
 
 
 class Scenes(IterableDataset):
@@ -20,14 +21,15 @@ class Scenes(IterableDataset):
     ) -> None:
         self.pool, self.tokenizer, self.settings, self.phase = pool, tokenizer, settings, phase
         self.first, self.length = first + seed * 10**9, length
-        self.tokens = image_tokens(settings["image_size"])
+        self.size = settings["size"]["height"]
+        self.tokens = image_tokens(self.size)
         self.labeller = alignment.CellLabeller(tokenizer, int(self.tokens**0.5))
 
     def __iter__(self) -> Iterator[tuple]:
         torch.set_num_threads(1)
         number = self.first
         while True:
-            scene = make_scene(self.pool, self.settings["image_size"], number)
+            scene = make_scene(self.pool, self.size, number)
             if self.phase == "words":
                 yield scene.image, self.labeller.label(scene)
             else:
@@ -38,7 +40,9 @@ class Scenes(IterableDataset):
     def collate(self, samples: list[tuple]) -> tuple:
         """(pixels, cells of the batch) or (pixels, padded packed turns)."""
         images, labels = zip(*samples, strict=True)
-        images = alignment.pixels(list(images), self.settings["mean"], self.settings["std"])
+        images = alignment.pixels(
+            list(images), self.settings["image_mean"], self.settings["image_std"]
+        )
         if self.phase == "words":
             return images, list(labels)
         return images, alignment.collate(list(labels))

@@ -181,7 +181,9 @@ def name_initializers(arrays: dict, nodes: list[tuple[str, str, list[str]]]) -> 
             name = ".".join(path[1:-1]) + ".weight"
             named[_internvl_name(name)] = arrays[stored[0]].T
         elif path[:2] == ["backbone", "embeddings"] and operation in ("Reshape", "Concat"):
-            positions |= {operation: arrays[n] for n in stored if arrays[n].ndim == 3}
+            for name in stored:
+                if arrays[name].ndim == 3:
+                    positions[operation] = arrays[name]
     named["embeddings.position_embeddings"] = numpy.concatenate(
         [positions["Concat"], positions["Reshape"]], axis=1
     )  # (1, 1 + patches, width)

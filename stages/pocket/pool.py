@@ -1,7 +1,7 @@
 """Read the alignment pool (folder of Parquet files and fonts) into what scenes are drawn from."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
@@ -9,10 +9,77 @@ import pyarrow.parquet as parquet
 from PIL import Image
 
 from stages.core.errors import InputError
-from stages.pocket.scenes import Map, Pool, Region, Thing, colour_name, visible_part
+from stages.pocket.pictures import Box, colour_name, visible_part
 
 LARGEST = 112  # pixels a side that objects are kept at
 LEAST_AREA, LEAST_COMPACT = 0.02, 0.9  # regions smaller or more scattered are not asked about
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A pool object: RGBA picture cropped to its visible part, and its labels."""
+
+    picture: Image.Image
+    name: str
+    kind: str
+    caption: str = ""
+    tags: tuple[str, ...] = ()
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region of a map: name, relative box, fill colour (RGB, 0..255)."""
+
+    name: str
+    box: Box
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A political map (PIL, RGB) and its larger regions."""
+
+    picture: Image.Image
+    name: str
+    regions: tuple[Region, ...]
+
+
+@dataclass
+class Pool:
+    """What scenes are made of: objects, words, fonts (files), digits (28 x 28, 0..255), maps.
+
+    ``digits[d]`` is a uint8 array (n, 28, 28) of handwritten examples of the digit ``d``.
+    """
+
+    things: list[Thing]
+    words: list[str]
+    fonts: list[str]
+    digits: list[numpy.ndarray]
+    maps: list[Map]
+    by_kind: dict[str, list[int]] = field(init=False)
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_kind = {}
+        for index, thing in enumerate(self.things):
+            self.by_kind.setdefault(thing.kind, []).append(index)
+        self.names = sorted({thing.name for thing in self.things})
+
+    def draw_thing(self, random: numpy.random.Generator) -> Thing:
+        """One object; kinds are equally likely to the power of one half of their sizes."""
+        kinds = sorted(self.by_kind)
+        weights = numpy.sqrt([len(self.by_kind[kind]) for kind in kinds])
+        kind = kinds[random.choice(len(kinds), p=weights / weights.sum())]
+        return self.things[random.choice(self.by_kind[kind])]
+
+    def draw_things(self, random: numpy.random.Generator, count: int) -> list[Thing]:
+        """Objects of different names."""
+        things: dict[str, Thing] = {}
+        while len(things) < count:
+            thing = self.draw_thing(random)
+            things.setdefault(thing.name, thing)
+        return list(things.values())
 
 
 @dataclass(frozen=True)

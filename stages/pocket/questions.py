@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy
 
-from stages.pocket.scenes import PALETTE, Box, Item, Pool, Scene
+from stages.pocket.pictures import PALETTE, Box
+from stages.pocket.pool import Pool
+from stages.pocket.scenes import Item, Scene
 
 SHORT = "\nAnswer the question with a single word or phrase."
 LETTER = "\nAnswer with the option's letter directly."
@@ -21,9 +23,8 @@ BOX = (
     "Where is <ref>{}</ref>? Give its bounding box.",
     "Locate {} with a bounding box.",
 )
-KINDS = (
-    "animal building clothing food person plant sky symbol tool vehicle".split()
-)  # "sky": weather and space
+# "sky" is weather and space
+KINDS = tuple("animal building clothing food person plant sky symbol tool vehicle".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
