@@ -5,7 +5,6 @@ Nothing here depends on the time or the place of a run, so equal inputs give equ
 
 import ast
 import hashlib
-import json
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -104,8 +103,3 @@ def record(
         "device": device,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def to_text(provenance: dict) -> str:
-    """Compact JSON for file metadata."""
-    return json.dumps(provenance, sort_keys=True, separators=(",", ":"))
