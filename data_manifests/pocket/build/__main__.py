@@ -30,7 +30,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="pocket.build")
     parser.add_argument("--work", type=Path, required=True, help="folder for unpacked packages")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tasks' Parquet files")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the tasks' Parquet files"
+    )
     parser.add_argument("--pool", type=Path, help="folder of the alignment pool (default: none)")
     arguments = parser.parse_args()
     build(arguments.work, arguments.out, arguments.pool)

@@ -13,24 +13,24 @@ NOISE = re.compile(
     re.IGNORECASE,
 )
 # Words that describe the drawing, not the thing drawn.
-FILLER = {"bw", "b", "w", "and w", "symbol", "icon", "sign", "simple", "generic", "basic", "clipart",
-          "vector", "image", "picture", "drawing", "contour", "outline", "architetto", "style",
-          "stylized", "remix", "the", "a", "an", "my", "small", "big", "little", "logo", "art"}  # fmt: skip
+FILLER = set(
+    "bw b w symbol icon sign simple generic basic clipart vector image picture drawing contour "  # noqa: SIM905
+    "outline architetto style stylized remix the a an my small big little logo art".split()
+)
 # Keywords that say in which drawer the picture lay.
-GENERIC = {"animal", "food", "people", "symbol", "tool", "tools", "office", "work", "recreation",
-           "transportation", "transport", "building", "shape", "computer", "icon", "container",
-           "decoration", "education", "electronics", "geography", "music", "party", "plant",
-           "sports", "sport", "sign", "signs_and_symbols", "special", "unsorted", "vehicle",
-           "clothing", "menu", "hash", "protein", "carbohydrate", "mammal", "bodypart", "holiday", "festive", "usholiday", "war", "religion", "toy", "fun", "logo", "cute",
-           "cartoon", "black", "white", "red", "blue", "green", "color", "nature", "object",
-           "astronomy", "science", "medicine", "action", "character", "person", "theme", "emblem",
-           "image", "home", "business", "life", "world", "play", "design", "art", "game", "games",
-           "desktop", "hardware", "creation", "protection", "web", "europe", "buttons",
-           "dry", "private", "human", "friends", "book", "arrows", "clouds", "collection",
-           "line", "wildlife", "pet", "nice", "outline", "water", "sea", "us", "kitchen"}  # fmt: skip
+GENERIC = set(
+    "animal food people symbol tool tools office work recreation transportation transport "  # noqa: SIM905
+    "building shape computer icon container decoration education electronics geography music "
+    "party plant sports sport sign signs_and_symbols special unsorted vehicle clothing menu hash "
+    "protein carbohydrate mammal bodypart holiday festive usholiday war religion toy fun logo "
+    "cute cartoon black white red blue green color nature object astronomy science medicine "
+    "action character person theme emblem image home business life world play design art game "
+    "games desktop hardware creation protection web europe buttons dry private human friends "
+    "book arrows clouds collection line wildlife pet nice outline water sea us kitchen".split()
+)
 # Not for this purpose, or broken ("linked image not found" is drawn on the yoga people).
 UNFIT = re.compile(
-    r"yoga_person|erot|sexy|nude|naked|pantyhose|nudo|babe|suicide|porn|swastika", re.IGNORECASE
+    "yoga_person|erot|sexy|nude|naked|pantyhose|nudo|babe|suicide|porn|swastika", re.IGNORECASE
 )
 VOWEL = re.compile(r"[aeio]|u(?!ni|se|[st]\b|k\b|rn?al)|hour|honest|x-ray", re.IGNORECASE)
 
@@ -52,11 +52,11 @@ def sentence(name: str) -> str:
 
 
 def from_description(text: str) -> str | None:
-    """`A US 25 cent piece ($.25) called a quarter.` -> `US 25 cent piece`; None for exclamations."""
+    """`A US dollar ($1.00) called a buck.` -> `US dollar`; None for exclamations."""
     head = re.split(
         r"\s*[(,.;:!?—“\"]|\s(?:called|with|which|that|is|are|from|by|has|in American)\b", text
     )[0]
-    opening = re.match(r"(?:an?|the|some|an? (?:pair|couple|bunch) of)\s+", head, re.IGNORECASE)
+    opening = re.match(r"(?:an?|the|some)\s+", head, re.IGNORECASE)
     name = head[opening.end() :] if opening else head
     words = name.split()
     if not 0 < len(words) <= 5 or not (opening or len(words) <= 2) or words[0] in ("with", "of"):
@@ -65,10 +65,11 @@ def from_description(text: str) -> str | None:
     return name if keep else name[0].lower() + name[1:]
 
 
-PROPER = {"American", "Canadian", "European", "Japanese", "Chinese", "Sumatran", "Christmas",
-          "Easter", "Halloween", "Saturn", "Jupiter", "Mars", "Venus", "Neptune", "Uranus", "Pluto",
-          "Mercury", "Earth", "Santa", "French", "German", "Russian", "African", "Australian",
-          "Egyptian", "Greek", "Roman", "Swiss", "Indian", "Asian", "Siberian", "British"}  # fmt: skip
+PROPER = set(
+    "American Canadian European Japanese Chinese Sumatran Christmas Easter Halloween Saturn "  # noqa: SIM905
+    "Jupiter Mars Venus Neptune Uranus Pluto Mercury Earth Santa French German Russian African "
+    "Australian Egyptian Greek Roman Swiss Indian Asian Siberian British".split()
+)
 
 
 # What a drawer holds, for pictures whose titles and keywords say nothing.

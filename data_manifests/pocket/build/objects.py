@@ -63,7 +63,15 @@ def collect(work: Path) -> list[Thing]:
     wordnet = WordNet(share(work) / "wordnet")
     things = [*stamps(work), *clipart(work, Namer(wordnet)), *emoji(work)]
     things = sorted((t for t in things if images.presentable(t.image)), key=lambda t: t.key)
-    return [replace(thing, share=_share(thing)) for thing in deduplicate(things)]
+    return settle([replace(thing, share=_share(thing)) for thing in deduplicate(things)])
+
+
+def settle(things: list[Thing]) -> list[Thing]:
+    """Leave out what another source's or drawer's shares would part from its look-alikes."""
+    first = {}
+    for thing in things:
+        first.setdefault(thing.group, thing.share)
+    return [thing for thing in things if thing.share == first[thing.group]]
 
 
 def _share(thing: Thing) -> str:
@@ -142,9 +150,8 @@ def clipart(work: Path, namer: Namer) -> Iterator[Thing]:
             continue
         title, description, keywords = entry
         icon = folder.startswith("computer/icons")
-        if "flag" in " ".join([folder, *keywords]) or UNFIT.search(
-            " ".join([stem, title, description, *keywords])
-        ):
+        words = " ".join([stem, title, description, *keywords])
+        if "flag" in f"{folder} {keywords}" or UNFIT.search(words):
             continue  # flags would give away the flags task
         image = images.read_rgba(picture)
         image = image and images.cut_out(image)

@@ -17,9 +17,7 @@ from .maps import Map
 from .objects import Thing, fraction
 from .texts import Digit, font_files
 
-HELD_OUT = (
-    0.10  # of the pool's objects, maps, words and digits: to measure the backbone, not train it
-)
+HELD_OUT = 0.10  # of everything in the pool: to measure the backbone, not to train it
 MAP_SIDE = 336
 
 

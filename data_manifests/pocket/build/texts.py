@@ -21,8 +21,9 @@ FONTS = (
     "opentype/allerta/allerta_medium.otf", "opentype/bebas-neue/BebasNeue-Bold.otf",
     "opentype/cabin/Cabin-Bold.otf", "opentype/cabin/Cabin-Italic.otf",
     "opentype/comic-neue/ComicNeue-Bold.otf", "opentype/comic-neue/ComicNeue-Regular.otf",
-    "opentype/courier-prime/Courier Prime Bold.otf", "opentype/dancingscript/DancingScript-Bold.otf",
-    "opentype/dosis/Dosis-Bold.otf", "opentype/ebgaramond/EBGaramond12-Bold.otf",
+    "opentype/courier-prime/Courier Prime Bold.otf",
+    "opentype/dancingscript/DancingScript-Bold.otf", "opentype/dosis/Dosis-Bold.otf",
+    "opentype/ebgaramond/EBGaramond12-Bold.otf",
     "opentype/ebgaramond/EBGaramond12-Italic.otf", "opentype/junction/Junction.otf",
     "opentype/kaushanscript/KaushanScript-Regular.otf",
     "opentype/league-spartan/LeagueSpartan-Bold.otf", "opentype/lobster/lobster.otf",
@@ -62,7 +63,7 @@ def font_files(work: Path) -> list[Path]:
 
 
 def read_words(work: Path) -> dict[str, str]:
-    """Names of towns (airports, post offices), one plain capitalised word each, with their share."""
+    """Towns with an airport or post office: one capitalised word each, with its share."""
     data = npm_folder(work, "vega-datasets") / "data"
     names = set()
     for table in ("airports.csv", "zipcodes.csv"):

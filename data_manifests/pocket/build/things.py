@@ -1,4 +1,4 @@
-"""The four tasks about single pictured things: stamps_caption, emoji_choice, clipart_kind, glosses."""
+"""The four tasks about pictured things: captions, emoji groups, kinds of clipart, glosses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from random import Random
 
 from .draw import page, put, show
 from .knobs import KNOBS
+from .naming import PROPER
 from .objects import Thing
 from .rows import choice, row
 from .wordnet import WordNet
@@ -30,18 +31,17 @@ DRAWERS = {
 # Where WordNet files the nouns that our kinds show: other senses of a name are not meant.
 SENSES = {"animal": (5,), "plant": (20,), "food": (13, 20), "vehicle": (6,), "building": (6,),
           "tool": (6,), "clothing": (6,), "person": (18,), "sky": (17, 19)}  # fmt: skip
-MISREAD = {
-    "alien",
-    "donna",
-    "rosette",
-    "stable",
-}  # here WordNet's fitting sense is not the drawn one
+MISREAD = {"alien", "donna", "rosette", "stable"}  # WordNet's fitting sense is not the drawn one
+# Captions that do not join with another one: they say more than what is seen, or too much.
+ASIDE = re.compile(r"\b(is|are|was)\b|[—(“]|.{60}")
 
 
 def stamps_caption(things: list[Thing]) -> Make:
     """One stamp on a named page, or two side by side."""
     knobs = KNOBS["stamps_caption"]
-    usable = _by_share(t for t in things if t.source == "stamps" and t.caption)
+    usable = _by_share(
+        t for t in things if t.source == "stamps" and t.caption and not ASIDE.search(t.caption)
+    )
 
     def make(split: str, number: int, rng: Random) -> dict:
         side = knobs["side"]
@@ -151,5 +151,5 @@ def _phrase(thing: Thing) -> str:
 
 def _inside(phrase: str) -> str:
     """The phrase in the middle of a sentence."""
-    opening, _, rest = phrase.partition(" ")
-    return f"{opening.lower()} {rest}" if opening in ("A", "An", "The", "Some") else phrase
+    proper = phrase.split()[0] in PROPER or phrase[:2].isupper()
+    return phrase if proper else phrase[0].lower() + phrase[1:]

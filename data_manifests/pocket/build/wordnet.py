@@ -1,4 +1,4 @@
-"""A small reader of WordNet 3.0's database files: senses, hypernyms, glosses, known English words."""
+"""A small reader of WordNet 3.0's database files: senses, hypernyms, glosses, English words."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _synset(line: str) -> Synset:
-    """Fields: offset lexname type count-in-hex (word id)* pointers (symbol offset pos st)* | gloss."""
+    """offset lexname type count-in-hex (word id)* pointers (symbol offset pos st)* | gloss"""
     data, _, gloss = line.partition("|")
     fields = data.split()
     count = int(fields[3], 16)
