@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = methods.load(args.method)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
+    method.settings(used)  # a wrong option stops the job before the backbone is loaded
     data = {artifacts.task_of(path)["name"]: path for path in args.data}
     inputs = {"backbone": args.backbone} | {f"data:{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone import Backbone, token_losses
 from stages.core.errors import InputError
+from stages.core.prompts import IGNORE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +42,8 @@ class ExpertModel:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self.peft: nn.Module | None = None
+        self.active: list[str] = []
+        self.training: str | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -123,7 +126,8 @@ class ExpertModel:
 
     def activate(self, names: Iterable[str], *, training: str | None = None) -> None:
         """Make exactly these experts active; only ``training`` (if given) gets gradients."""
-        self.peft.base_model.set_adapter(list(names), inference_mode=True)
+        self.active, self.training = list(names), training
+        self.peft.base_model.set_adapter(self.active, inference_mode=True)
         for key, parameter in self.peft.named_parameters():
             parameter.requires_grad_("lora_" in key and key.split(".")[-2] == training)
 
@@ -139,6 +143,17 @@ class ExpertModel:
             with self.peft.disable_adapter():
                 yield self.peft
 
+    @contextmanager
+    def frozen_view(self, names: list[str]) -> Iterator[nn.Module]:
+        """The model as ``using`` gives it, for a forward pass without gradients in training;
+        afterwards the experts of before are active again."""
+        import torch
+
+        before = self.active, self.training
+        with torch.no_grad(), self.using(names) as view:
+            yield view
+        self.activate(before[0], training=before[1])
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Parameters that learn, by full name, in a fixed order."""
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
@@ -150,6 +165,15 @@ class ExpertModel:
         (tokens of the whole optimiser step) where given, else over the batch's own."""
         losses, _ = token_losses(self.model, batch)
         return losses.sum() / batch.get("n_answer_tokens", losses.numel())
+
+    def share(self, batch: dict[str, Any]) -> Tensor | float:
+        """This batch's part of the answer tokens of its optimiser step (1 if it is the whole).
+
+        A penalty on parameters is multiplied by it: the losses of the accumulated batches of a
+        step are summed, and the penalty must count once.
+        """
+        own = (batch["labels"] != IGNORE).sum()
+        return own / batch.get("n_answer_tokens", own)
 
     # --- disk ---
 

@@ -7,7 +7,9 @@ torch at the top, because the Snakefile asks methods which jobs they need.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from stages.core.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +25,45 @@ if TYPE_CHECKING:
 class Method:
     """Sequential LoRA: one adapter on every slot, trained on through the stream."""
 
+    name: str = "seq_ft"
+    """The method's name, which is that of its file."""
+
     needs: frozenset[str] = frozenset()
     """Artefacts of the method: ``allocation``, ``transfer``, ``router``."""
 
     routing: str = "static"
     """``static``: the same state for every sample of a stage; ``threshold``: by autoencoders."""
+
+    options: ClassVar[dict[str, dict[str, Any]]] = {}
+    """The method's own settings: JSON schemas with ``default`` and ``description``, by name."""
+
+    off_budget: str = ""
+    """Why the trainable parameters of a task are not within 5 % of the other methods'; empty:
+    they are."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
+
+    def settings(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Every option's value: from ``method_options`` of the config, else its default.
+
+        Raises:
+            InputError: an option the method does not have, or a value its schema refuses.
+        """
+        from jsonschema import Draft202012Validator
+
+        where = f"method_options.{self.name}"
+        given = config["method_options"].get(self.name, {})
+        for key, value in given.items():
+            if key not in self.options:
+                raise unknown("option", key, self.options, where)
+            for fault in Draft202012Validator(self.options[key]).iter_errors(value):
+                raise InputError(f"{where}.{key}: {fault.message}.")
+        return {key: rule["default"] for key, rule in self.options.items()} | given
+
+    def option(self, job: Job, name: str) -> Any:
+        """The value of one of the method's options."""
+        return self.settings(job.config)[name]
 
     # --- the shape of the run (used by the Snakefile; no torch) ---
 
