@@ -86,14 +86,15 @@ def _fault(kind: str, source: bytes | str | Path, problem: object) -> RowError:
 def _stream(source: bytes | str | Path) -> IO[bytes]:
     if isinstance(source, bytes):
         return BytesIO(source)
+    path = Path(source)
     try:
-        regular = stat.S_ISREG(Path(source).stat().st_mode)
+        regular = stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):  # ValueError: a NUL character
         regular = False
     if not regular:
         raise _fault("missing image", source, "no such file")
     try:
-        return Path(source).open("rb")
+        return path.open("rb")
     except OSError as error:
         raise _fault("unreadable image", source, error.strerror) from None
 

@@ -37,7 +37,8 @@ class DataRoot:
 
     def place(self, path: str, start: Path | None = None) -> Path | None:
         """The path below ``start`` (default, the root), or None if it leads out of the root."""
-        joined = Path(os.path.normpath((start or self.folder) / path))
+        below = "" if path.startswith("/") else f"{start or self.folder}/"
+        joined = Path(os.path.normpath(below + path))
         try:
             inside = self._folder_inside(joined.parent)
             if joined.is_symlink():
