@@ -166,6 +166,18 @@ class ExpertModel:
         losses, _ = token_losses(self.model, batch)
         return losses.sum() / batch.get("n_answer_tokens", losses.numel())
 
+    def answer_logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Logits ``(n, vocabulary)`` from which the n answer tokens are predicted, and their
+        cross-entropies ``(n,)``, of one forward pass."""
+        seen = []
+
+        def watched(**inputs: Any) -> Any:
+            seen.append(self.model(**inputs))
+            return seen[-1]
+
+        losses, _ = token_losses(watched, batch)
+        return seen[0].logits, losses
+
     def share(self, batch: dict[str, Any]) -> Tensor | float:
         """This batch's part of the answer tokens of its optimiser step (1 if it is the whole).
 
