@@ -24,7 +24,7 @@ DRAWERS = {
     "fruit": ("food/fruit", "Food & Drink/food-fruit"),
     "sweet": ("food/dessert", "Food & Drink/food-sweet"),
     "garment": ("people/clothing", "clothes", "Objects/clothing"),
-    "dwelling": ("buildings/homes", "town/houses", "Travel & Places/place-building"),
+    "architecture": ("buildings/homes", "town/houses", "Travel & Places/place-building"),
     "human": ("people/stickmen", "people/cartoon", "People & Body/person-role",
               "People & Body/person-sport"),
 }  # fmt: skip
@@ -33,14 +33,14 @@ SENSES = {"animal": (5,), "plant": (20,), "food": (13, 20), "vehicle": (6,), "bu
           "tool": (6,), "clothing": (6,), "person": (18,), "sky": (17, 19)}  # fmt: skip
 MISREAD = {"alien", "donna", "rosette", "stable"}  # WordNet's fitting sense is not the drawn one
 # Captions that do not join with another one: they say more than what is seen, or too much.
-ASIDE = re.compile(r"\b(is|are|was)\b|[—(“]|.{60}")
+ASIDE = re.compile(r"\b(is|are|was)\b|[—(“.!?,:;]|.{60}")
 
 
 def stamps_caption(things: list[Thing]) -> Make:
     """One stamp on a named page, or two side by side."""
     knobs = KNOBS["stamps_caption"]
     usable = _by_share(
-        t for t in things if t.source == "stamps" and t.caption and not ASIDE.search(t.caption)
+        t for t in things if t.source == "stamps" and t.caption and not ASIDE.search(_phrase(t))
     )
 
     def make(split: str, number: int, rng: Random) -> dict:
@@ -151,5 +151,5 @@ def _phrase(thing: Thing) -> str:
 
 def _inside(phrase: str) -> str:
     """The phrase in the middle of a sentence."""
-    proper = phrase.split()[0] in PROPER or phrase[:2].isupper()
+    proper = phrase.split()[0] in PROPER or re.match("[A-Z]{2}", phrase)
     return phrase if proper else phrase[0].lower() + phrase[1:]
