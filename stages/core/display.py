@@ -27,11 +27,14 @@ FAINT = "dim"
 
 
 def table(*columns: str, left: int = 1) -> Table:
-    """An empty table whose first ``left`` columns are flush left, the others flush right."""
+    """An empty table whose first ``left`` columns are flush left, the others flush right.
+
+    Where the terminal is too narrow, all columns but the first are wrapped.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         justify = "left" if place < left else "right"
-        made.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
+        made.add_column(column, justify=justify, no_wrap=place == 0, overflow="fold")
     return made
 
 
@@ -211,7 +214,6 @@ def routes(rows: Iterable[Mapping[str, Any]], task: str, method: str) -> Iterato
 def parquet_head(types: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """Columns, types and the first rows, one table row per column of the file."""
     made = table("column", "type", *(f"row {i}" for i in range(len(rows))), left=2 + len(rows))
-    made.columns[0].min_width = max(map(len, types), default=0)
     for name, kind in types.items():
         made.add_row(name, kind.replace("element: ", ""), *(short(row[name]) for row in rows))
     yield made
