@@ -85,14 +85,14 @@ def sound_rows(
     Raises :class:`InputError` at the end if there were faults, or no rows at all.
     """
     faults = FaultList() if faults is None else faults
-    columns = readers.columns(split)
+    read = readers.reader(split)
     names: set[str] = set()
     position = -1
     for position, (where, raw) in enumerate(readers.rows(split)):
         if chosen is not None and position not in chosen:
             continue
         try:
-            record = readers.record(raw, columns)
+            record = read(raw)
             name = _name(record.id, split, position, names)
         except RowError as fault:
             faults.add(where, fault)

@@ -32,11 +32,11 @@ def split(path, form, name="train", **options) -> Split:
 
 def read(source: Split) -> list[tuple[str, Record | str]]:
     """Each row's place behind the file's name, and its record or the kind of its fault."""
-    columns, found = readers.columns(source), []
+    record_of, found = readers.reader(source), []
     for where, row in readers.rows(source):
         place = where.removeprefix(str(source.path)).lstrip(": ")
         try:
-            found.append((place, readers.record(row, columns)))
+            found.append((place, record_of(row)))
         except RowError as fault:
             found.append((place, fault.kind))
     return found
@@ -340,6 +340,19 @@ def test_llava_test_rows_differ_from_training_rows(tmp_path):
     path.write_text(json.dumps([test]))
     assert read(split(path, "llava_json", "test")) == [
         ("item 1", Record("4", ("b.png",), question="Q", answers=("A",)))
+    ]
+
+
+def test_llava_test_rows_may_be_text_only_or_carry_the_marker(tmp_path):
+    path = tmp_path / "rows.json"
+    row = {"question_id": 1, "text": "Q?", "answer": "A"}
+    marked = {"question_id": 2, "image": "a.png", "text": "<image>\nQ?", "answer": "A"}
+    lost = {"question_id": 3, "text": "<image>\nQ?", "answer": "A"}
+    path.write_text(json.dumps([row, marked, lost]))
+    assert read(split(path, "llava_json", "test")) == [
+        ("item 1", Record("1", question="Q?", answers=("A",))),
+        ("item 2", Record("2", ("a.png",), question="Q?", answers=("A",))),
+        ("item 3", "missing image"),
     ]
 
 

@@ -375,6 +375,56 @@ def test_boxes_of_conversations_are_read_from_their_text(tree, tmp_path):
     assert row["turns"][0]["answer"] == "<box>[[100,200,150,400]]</box>"
 
 
+# --- the layout of peers: UCIT and MLLM-DCL (MCITlib), CoIN ---
+
+
+def test_a_peers_layout(tmp_path):
+    folder = tmp_path / "UCIT"
+    cmit_tree.write_image(folder / "datasets/ImageNet-R/train/0.jpg")
+    cmit_tree.write_image(folder / "datasets/ImageNet-R/test/1.jpg")
+    asked = "What is the object in the image?\nAnswer the question using a single word or phrase."
+    train = [
+        {
+            "id": "0",
+            "image": "./datasets/ImageNet-R/train/0.jpg",
+            "conversations": cmit_tree.talk(asked, "hen"),
+        }
+    ]
+    test = [
+        {
+            "question_id": 11,
+            "image": "./datasets/ImageNet-R/test/1.jpg",
+            "text": asked,
+            "answer": "goldfish",
+        }
+    ]
+    (folder / "ImageNet-R").mkdir()
+    (folder / "ImageNet-R/train.json").write_text(json.dumps(train, indent=1))
+    (folder / "ImageNet-R/test.json").write_text(json.dumps(test))
+    content = {
+        "name": "imagenet_r",
+        "kind": "open_vqa",
+        "source": SOURCE,
+        "format": "llava_json",
+        "root": "UCIT",
+        "train": {"file": "ImageNet-R/train.json"},
+        "test": {"file": "ImageNet-R/test.json"},
+        "prompt": "{question}",
+        "metric": "accuracy",
+        "generation": {"max_new_tokens": 20},
+    }
+    manifest = tmp_path / "imagenet_r.yaml"
+    manifest.write_text(yaml.safe_dump(content))
+    (row,) = prepare(manifest, tmp_path / "train.parquet")
+    assert row["sample_id"] == "train/0"
+    assert row["turns"] == [{"question": asked, "answer": "hen"}]
+    (row,) = prepare(manifest, tmp_path / "test.parquet", "test")
+    assert row["sample_id"] == "test/11"
+    assert row["turns"] == [{"question": asked, "answer": "goldfish"}]
+    assert row["references"] == ["goldfish"]
+    assert row["images"][0]["path"] == str(folder / "datasets/ImageNet-R/test/1.jpg")
+
+
 def edit_line(path: Path, number: int, change) -> None:
     """Change one line (counted from 1) of a JSONL file; ``change`` may return other bytes."""
     lines = path.read_bytes().splitlines(keepends=True)

@@ -18,10 +18,14 @@ Rows = Iterator[tuple[str, Any]]  # (file and line, raw row)
 
 @dataclass(frozen=True)
 class Format:
-    """``rows`` gives a split's raw rows; ``columns`` maps our names to the format's own."""
+    """``rows`` gives a split's raw rows; ``columns`` maps our names to the format's own.
+
+    ``text_only``: a row of this format may do without an image.
+    """
 
     rows: Callable[[Split], Rows]
     columns: dict[str, str]
+    text_only: bool = False
 
 
 def _lines(split: Split) -> Rows:
@@ -40,6 +44,7 @@ def _parquet(split: Split) -> Rows:
 
 _SAME = {name: name for name in NAMES}
 _CONVERSATIONS = {"id": "id", "image": "image", "conversations": "conversations"}
+_LLAVA = {**_CONVERSATIONS, "question": "text", "answers": "answer"}  # the last two: test rows
 _VQA = {"id": "question_id", "image": "image", "question": "question", "answers": "answer"}
 _CHOICE = {
     "id": "id",
@@ -58,8 +63,8 @@ _SKVG = {
 }
 FORMATS: dict[str, Format] = {
     "parquet": Format(_parquet, _SAME),
-    "internvl_jsonl": Format(_lines, _CONVERSATIONS),
-    "llava_json": Format(_array, {**_CONVERSATIONS, "question": "text", "answers": "answer"}),
+    "internvl_jsonl": Format(_lines, _CONVERSATIONS, text_only=True),
+    "llava_json": Format(_array, _LLAVA, text_only=True),
     "vqa_jsonl": Format(_lines, _VQA),
     "vizwiz": Format(vizwiz.rows, _VQA),
     "choice_jsonl": Format(_lines, _CHOICE),
@@ -71,12 +76,10 @@ FORMATS: dict[str, Format] = {
 
 def columns(split: Split) -> dict[str, str | None]:
     """Our names mapped to the split's columns."""
-    found = {**FORMATS[split.format].columns, **split.fields}
+    defaults = FORMATS[split.format].columns
     if split.format == "llava_json" and split.name == "test":
-        found = {"id": "question_id", **split.fields} | {
-            k: v for k, v in found.items() if k != "id"
-        }
-    return found
+        defaults = {**defaults, "id": "question_id"}
+    return {**defaults, **split.fields}
 
 
 def rows(split: Split) -> Iterator[tuple[str, Any]]:
@@ -95,8 +98,13 @@ def rows(split: Split) -> Iterator[tuple[str, Any]]:
         yield str(split.path), fault
 
 
-def record(row: Any, split_columns: Mapping[str, str | None]) -> Record:
-    """The record of a row, or its :class:`RowError` raised."""
-    if isinstance(row, RowError):
-        raise row
-    return from_mapping(row, split_columns)
+def reader(split: Split) -> Callable[[Any], Record]:
+    """What turns a row of the split into its record, or raises its :class:`RowError`."""
+    named, text_only = columns(split), FORMATS[split.format].text_only
+
+    def read(row: Any) -> Record:
+        if isinstance(row, RowError):
+            raise row
+        return from_mapping(row, named, text_only=text_only)
+
+    return read

@@ -36,11 +36,11 @@ class Record:
     turns: tuple[tuple[str, str], ...] | None = None
 
 
-def from_mapping(row: Any, fields: Mapping[str, str | None]) -> Record:
+def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool = False) -> Record:
     """A record from a mapping of columns; ``fields`` maps :data:`NAMES` to columns.
 
-    Raises :class:`RowError` if a value has the wrong type; whether a value is needed at all is
-    for the task's kind to say.
+    ``text_only`` allows rows without an image. Raises :class:`RowError` if a value has the wrong
+    type; whether another value is needed at all is for the task's kind to say.
     """
     if not isinstance(row, Mapping):
         raise RowError("wrong type", f"a row is an object with named values, not {_kind(row)}")
@@ -48,12 +48,12 @@ def from_mapping(row: Any, fields: Mapping[str, str | None]) -> Record:
     images = _images(value.get("image"))
     if value.get("conversations") is not None:
         return Record(_id(value), images, turns=_turns(value["conversations"], len(images)))
-    if fields.get("image") and not images:
+    if fields.get("image") and not images and not text_only:
         raise RowError("missing image", f"no {fields['image']!r}")
     return Record(
         id=_id(value),
         images=images,
-        question=_text(value, "question", fields),
+        question=_question(value, fields, len(images)),
         answers=texts(value.get("answers"), fields.get("answers") or "answers"),
         choices=_choices(value, fields),
         answer_index=_whole(value, "answer_index", fields),
@@ -155,16 +155,26 @@ def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
     if len(conversations) % 2:
         raise RowError("broken conversation", f"{len(conversations)} turns: the last has no answer")
     said = [_said(turn, ("human", "gpt")[i % 2], i) for i, turn in enumerate(conversations)]
+    plain = _without_markers(said, n_images)
+    for i, text in enumerate(plain):
+        if not text:
+            raise RowError("empty answer" if i % 2 else "empty question", f"turn {i} is empty")
+    return tuple(zip(plain[::2], plain[1::2], strict=True))
+
+
+def _without_markers(said: list[str], n_images: int) -> list[str]:
+    """The texts without image markers, which must be as many as the images, or none."""
     markers = sum(text.count(MARKER) for text in said)
     if markers and not n_images:
         raise RowError("missing image", f"the text has {markers} image markers, the row no image")
     if markers and markers != n_images:
         raise RowError("image count", f"{markers} image markers for {n_images} images")
-    plain = [_MARKER.sub("", text).strip() for text in said]
-    for i, text in enumerate(plain):
-        if not text:
-            raise RowError("empty answer" if i % 2 else "empty question", f"turn {i} is empty")
-    return tuple(zip(plain[::2], plain[1::2], strict=True))
+    return [_MARKER.sub("", text).strip() for text in said]
+
+
+def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
+    found = _text(value, "question", fields)
+    return _without_markers([found], n_images)[0] if found else found
 
 
 def _said(turn: Any, speaker: str, index: int) -> str:
