@@ -94,8 +94,11 @@ class Plan:
         Raises:
             InputError: names, a variant that changes a key of no stage, missing manifests.
         """
+        for method in self.config["method_options"]:
+            if method not in names():
+                raise unknown("method", method, names(), "method_options")
         for name in self.methods:
-            self.config_of(name)
+            self.method(name).settings(self.config_of(name))
             if self.uses_transfer_at_test(name) and not self.has_transfer(name):
                 raise InputError(
                     f"{name}: routing.second is 'parent', but there are no parents, because "

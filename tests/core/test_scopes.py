@@ -173,6 +173,8 @@ def test_shared_stages_are_stages() -> None:
             {"training": {"per_task": {"tiny_chioce": {}}}},
             "training.per_task: unknown task 'tiny_chioce'. Did you mean 'tiny_choice'",
         ),
+        ({"method_options": {"replya": {}}}, "unknown method 'replya'. Did you mean 'replay'"),
+        ({"method_options": {"replay": {"sample": 3}}}, "method_options.replay: unknown option"),
         ({"manifests": "tests/data/none"}, "tests/data/none"),
     ],
 )

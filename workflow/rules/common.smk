@@ -192,6 +192,12 @@ def transfer_file(wildcards):
     return checkpoints.choose_parent.get(scope=scope, task=wildcards.task).output[0]
 
 
+def rows_to_train_on(wildcards):
+    """The training rows of this task and of others whose rows the method reads."""
+    tasks = plan.method(run_of(wildcards)).reads_data(wildcards.task, so_far(wildcards))
+    return [f"{ROOT}/data/{task}/train.parquet" for task in tasks]
+
+
 def starting_states(wildcards):
     """The experts that training starts from; with D-MoLE the parent's."""
     from stages.core.artifacts import read_json
@@ -199,7 +205,7 @@ def starting_states(wildcards):
     file = transfer_file(wildcards)
     transfer = read_json("transfer", file) if file else None
     method = plan.method(run_of(wildcards))
-    tasks = method.starts_from(wildcards.task, TASKS, transfer)
+    tasks = method.starts_from(wildcards.task, so_far(wildcards), transfer)
     return [f"{ROOT}/{wildcards.scope}/experts/{task}" for task in tasks]
 
 

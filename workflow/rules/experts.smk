@@ -5,7 +5,7 @@
 rule train_expert:
     input:
         backbone=BACKBONE_FILES,
-        data=f"{ROOT}/data/{{task}}/train.parquet",
+        data=rows_to_train_on,
         allocation=allocation_file,
         transfer=transfer_file,
         states=starting_states,
