@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = methods.load(args.method)
     if (found := artifacts.task_of(args.data)["name"]) != args.task:
         raise InputError(f"{args.data}: rows of task {found!r}, expected {args.task!r}.")
-    ids = artifacts.read_table("data", args.data)["sample_id"].to_pylist()
+    ids = artifacts.read_table("data", args.data, ["sample_id"])["sample_id"].to_pylist()
     if method.routing == "threshold":
         rows = _routed_rows(args, used["routing"], ids)
     else:
