@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "extract_features",
             {"rows": args.rows, "backbone": args.backbone},
             used,
-            device=backbone.device.type,
+            device=backbone.place,
         ),
     )
 

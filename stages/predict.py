@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         task=args.task,
         method=args.method,
         provenance=provenance.record(
-            "predict", inputs, used, device=backbone.device.type, method=args.method
+            "predict", inputs, used, device=backbone.place, method=args.method
         ),
     )
 

@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "profile_gradients",
             {"subset": args.subset, "backbone": args.backbone},
             used,
-            device=backbone.device.type,
+            device=backbone.place,
         ),
     )
 

@@ -99,18 +99,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs |= {f"state:{name}": path for name, path in states.items()}
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
 
-    from stages.core.backbone import load_backbone, pick_device
+    from stages.core.backbone import load_backbone
     from stages.core.experts import Job
 
+    backbone = load_backbone(args.backbone, used["backbone"])
     record = provenance.record(
         "train_expert",
         inputs,
         used,
         seed=args.seed,
-        device=pick_device().type,
+        device=backbone.place,
         method=args.method,
     )
-    backbone = load_backbone(args.backbone, used["backbone"])
     job = Job(
         args.task,
         args.tasks,

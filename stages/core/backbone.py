@@ -29,6 +29,11 @@ class Backbone:
     device: torch.device
     path: str
 
+    @property
+    def place(self) -> str:
+        """Device and precision, for provenance records: they decide the last bits."""
+        return f"{self.device.type} {str(self.model.dtype).removeprefix('torch.')}"
+
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Tensors of a batch on the backbone's device; pixels in the backbone's precision."""
         moved = {
@@ -52,10 +57,12 @@ def pick_device() -> torch.device:
 
 
 def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 where the processor multiplies it natively, else float32."""
     import torch
 
     if name == "auto":
-        name = "bfloat16" if device.type == "cuda" else "float32"
+        native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        name = "bfloat16" if native else "float32"
     return getattr(torch, name)
 
 
@@ -106,6 +113,8 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     except (ValueError, KeyError) as error:
         raise InputError(f"backbone {path}: {error}") from None
     model.requires_grad_(False).eval().to(device)
+    # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
     tokenizer = AutoTokenizer.from_pretrained(path)
     images = image_settings(path, model.config, settings)
     return Backbone(model, Prompter(tokenizer, images), find_slots(model), device, str(path))

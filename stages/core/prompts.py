@@ -7,13 +7,12 @@ generation starts from.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core import tiling
 from stages.core.errors import InputError
+from stages.core.images import open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,18 +30,6 @@ class ImageSettings:
     max_tiles: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-def open_image(image: dict[str, Any]) -> Image:
-    """The RGB picture of a data row's image entry (``bytes`` embedded, or ``path``)."""
-    from PIL import Image as Pillow
-
-    source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else Path(image["path"])
-    try:
-        with Pillow.open(source) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise InputError(f"image {image['path'] or '(embedded)'}: {error}") from None
 
 
 class Prompter:
@@ -118,7 +105,7 @@ class Prompter:
         if len(row["images"]) == 1 and row["width"]:
             sizes = [(row["width"], row["height"])]
         else:
-            sizes = [open_image(image).size for image in row["images"]]
+            sizes = [open_rgb(image).size for image in row["images"]]
         return [tiling.tile_count(*size, self.images.max_tiles, self.images.tile) for size in sizes]
 
     def pixel_values(self, row: dict[str, Any]) -> Tensor | None:
@@ -126,14 +113,14 @@ class Prompter:
         tiles = [
             tile
             for image in row["images"]
-            for tile in tiling.cut(open_image(image), self.images.max_tiles, self.images.tile)
+            for tile in tiling.cut(open_rgb(image), self.images.max_tiles, self.images.tile)
         ]
         return self._tensor(tiles)
 
     def thumbnail(self, row: dict[str, Any]) -> Tensor | None:
         """The first image as one tile, float32 ``(1, 3, tile, tile)``; None without image."""
         return self._tensor(
-            [tiling.thumbnail(open_image(image), self.images.tile) for image in row["images"][:1]]
+            [tiling.thumbnail(open_rgb(image), self.images.tile) for image in row["images"][:1]]
         )
 
     def _tensor(self, tiles: list[Image]) -> Tensor | None:
