@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from stages.core.errors import InputError
@@ -56,6 +57,24 @@ class Objective(nn.Module):
         return nn.modules.module._IncompatibleKeys([], [])
 
 
+class ByLength(LengthGroupedSampler):
+    """Rows of like length side by side, in an order that seed and epoch alone decide.
+
+    The library's order comes from the process's random state: a run that resumes after its first
+    epoch would see other rows than the one that was killed.
+    """
+
+    def __init__(
+        self, lengths: list[int], batch_size: int, seed: int, epoch: Callable[[], int]
+    ) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed((self.seed << 16) + self.epoch())
+        return super().__iter__()
+
+
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
@@ -63,6 +82,14 @@ class ExpertTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.task = task
         self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
+        rows, args = self.train_dataset, self.args
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        steps = -(-len(rows) // batch_size)  # of one epoch
+        return ByLength(
+            list(rows["length"]), batch_size, args.seed, lambda: self.state.global_step // steps
+        )
 
     def compute_loss(
         self,
@@ -176,9 +203,6 @@ def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> Traini
         lr_scheduler_type="cosine",
         optim="adamw_torch",
         seed=seed,
-        data_seed=seed,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         save_strategy="steps",
         save_steps=settings["checkpoint_steps"],
