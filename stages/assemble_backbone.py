@@ -43,22 +43,29 @@ VISION_CONFIG = {  # ViT-S/14
 
 
 def assemble_backbone(
-    out: Path, cache: Path, manifest_folder: Path = MANIFEST, with_delta: bool = True
+    out: Path,
+    cache: Path,
+    manifest_folder: Path = MANIFEST,
+    with_delta: bool = True,
+    delta: Path | None = None,
 ) -> bool:
     """Build the backbone folder ``out``; False if it was there and complete.
+
+    ``delta`` names another delta file than the shipped one; its result is pinned nowhere.
 
     Raises :class:`InputError` when a download, a checksum or the result is not as pinned.
     """
     manifest = parts.read_manifest(manifest_folder / "manifest.json")
-    expected = manifest.get("assembled" if with_delta else "assembled_without_delta")
+    pins = {} if delta else manifest
+    expected = pins.get("assembled" if with_delta else "assembled_without_delta")
     if out.exists() and verify(out, expected):
         return False
     files = {name: parts.fetch_part(part, cache) for name, part in manifest["parts"].items()}
     changes = {}
     if with_delta:
-        path = manifest_folder / deltas.FILE
-        if "delta_sha256" in manifest and path.is_file():
-            parts.check(path, manifest["delta_sha256"], "the alignment delta")
+        path = delta or manifest_folder / deltas.FILE
+        if "delta_sha256" in pins and path.is_file():
+            parts.check(path, pins["delta_sha256"], "the alignment delta")
         changes = deltas.read_delta(path)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -73,8 +80,9 @@ def assemble_backbone(
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a folder but the checksum list itself, by name."""
-    files = sorted(path for path in folder.iterdir() if path.name != "checksums.json")
+    """SHA-256 of every file of a folder by name, but for the list itself and hidden files."""
+    files = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    files = [path for path in files if path.name != "checksums.json"]
     return {path.name: parts.sha256(path) for path in files}
 
 
@@ -166,8 +174,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--manifest", type=Path, default=MANIFEST, help="folder of pins and delta")
     parser.add_argument("--without-delta", action="store_true", help="the unaligned parts only")
+    parser.add_argument("--delta", type=Path, help="another delta than the shipped one")
     args = parser.parse_args(argv)
-    built = assemble_backbone(args.out, args.cache, args.manifest, not args.without_delta)
+    built = assemble_backbone(
+        args.out, args.cache, args.manifest, not args.without_delta, args.delta
+    )
     print(f"{args.out}: {'assembled' if built else 'complete, left untouched'}")
 
 

@@ -154,22 +154,26 @@ class CellLabeller:
 
 
 class WordsHead(nn.Module):
-    """Compares image tokens with word embeddings, and reads a box off them."""
+    """Compares image tokens with word embeddings, and reads a box off them.
+
+    The scores are plain dot products with the centred embeddings, and the features are held to
+    the embeddings' length: what comes out are tokens of the size and place of words.
+    """
 
     def __init__(self, embeddings: torch.Tensor, vocabulary: list[int]) -> None:
         super().__init__()
-        self.register_buffer("words", functional.normalize(embeddings[vocabulary].float(), dim=-1))
+        embeddings = embeddings.float()
+        self.length = embeddings.norm(dim=-1).mean().item()
+        self.register_buffer("words", embeddings[vocabulary] - embeddings.mean(0))
         index = torch.full((len(embeddings),), -1, dtype=torch.long)
         index[vocabulary] = torch.arange(len(vocabulary))
         self.register_buffer("index", index)
-        self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.box = nn.Linear(embeddings.shape[1], 4)
 
     def loss(self, features: torch.Tensor, cells: list[Cells]) -> dict[str, torch.Tensor]:
         """Mean losses; ``features`` is (B, n, width) of the projector."""
         features = features.float()
-        scores = functional.normalize(features, dim=-1) @ self.words.T * self.log_scale.exp()
-        logs = scores.log_softmax(-1)  # (B, n, words)
+        logs = (features @ self.words.T).log_softmax(-1)  # (B, n, words)
         entries = [(b, *entry) for b, cell in enumerate(cells) for entry in cell.tokens]
         b, n, token, share = (torch.tensor(column) for column in zip(*entries, strict=True))
         device = features.device
@@ -180,7 +184,9 @@ class WordsHead(nn.Module):
         boxes = torch.from_numpy(numpy.stack([cell.boxes for cell in cells])).to(device)
         there = ~boxes[..., 0].isnan()
         box = (self.box(features).sigmoid()[there] - boxes[there]).abs().mean()
-        return {"words": words, "box": 4 * box}
+        length = (features.norm(dim=-1) / self.length - 1).square().mean()
+        common = features.mean((0, 1)).norm() / self.length
+        return {"words": words, "box": 4 * box, "length": length, "common": 0.3 * common}
 
 
 @dataclass

@@ -1,0 +1,118 @@
+"""Make the pocket backbone anew: pool, alignment, evaluation, export of the delta.
+
+A workflow of its own, because its result is shipped:
+
+    snakemake --snakefile workflow/rules/pocket_backbone.smk --cores all
+
+The pool is built from Debian packages, so this needs a Debian system; alignment uses a GPU where
+there is one. A stopped alignment goes on from results/pocket_backbone/train/checkpoint.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+configfile: "workflow/config/pocket_backbone.yaml"
+
+
+# Jobs run with the Python that runs Snakemake. Tensors of a training step are large: without
+# these settings glibc returns them to the kernel every time, a third of the time on a CPU.
+os.environ.update(
+    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    MALLOC_MMAP_THRESHOLD_=str(2**32),
+    MALLOC_TRIM_THRESHOLD_=str(2**34),
+    MALLOC_TOP_PAD_=str(2**28),
+    GLIBC_TUNABLES="glibc.malloc.hugetlb=1",
+)
+
+ROOT = "results/pocket_backbone"
+UNALIGNED = "results/backbones/pocket-unaligned"
+SHIPPED = "data_manifests/pocket/backbone"
+
+
+rule export_backbone:
+    input:
+        delta=f"{ROOT}/delta.safetensors",
+        aligned=f"{ROOT}/aligned",
+        unaligned=UNALIGNED,
+        evaluation=f"{ROOT}/evaluation.json",
+    output:
+        touch(f"{ROOT}/exported"),
+    log:
+        f"{ROOT}/logs/export_backbone.log",
+    localrule: True
+    shell:
+        "python -m stages.export_backbone --delta {input.delta} --aligned {input.aligned} "
+        "--unaligned {input.unaligned} --evaluation {input.evaluation} "
+        f"--manifest {SHIPPED} > {{log}} 2>&1"
+
+
+rule build_pool:
+    output:
+        directory(f"{ROOT}/pool"),
+    log:
+        f"{ROOT}/logs/build_pool.log",
+    shell:
+        "python -m data_manifests.pocket.build --work results/pocket_build --pool {output} "
+        f"--out {ROOT}/stream > {{log}} 2>&1"
+
+
+rule assemble_unaligned:
+    input:
+        f"{SHIPPED}/manifest.json",
+    output:
+        directory(UNALIGNED),
+    log:
+        f"{ROOT}/logs/assemble_unaligned.log",
+    shell:
+        "python -m stages.assemble_backbone --without-delta --out {output} > {log} 2>&1"
+
+
+rule align_backbone:
+    input:
+        backbone=UNALIGNED,
+        pool=f"{ROOT}/pool",
+    output:
+        f"{ROOT}/delta.safetensors",
+    params:
+        train=f"{ROOT}/train",  # undeclared, so that a stopped run is not deleted
+        minutes=config["minutes"],
+        seed=config["seed"],
+    log:
+        f"{ROOT}/logs/align_backbone.log",
+    threads: 16
+    resources:
+        gpu=0,
+        mem_mb=12000,
+    shell:
+        "(python -m stages.align_backbone --backbone {input.backbone} --pool {input.pool} "
+        "--out {params.train} --minutes {params.minutes} --seed {params.seed} "
+        "&& cp {params.train}/delta.safetensors {output}) >> {log} 2>&1"
+
+
+rule assemble_aligned:
+    input:
+        delta=f"{ROOT}/delta.safetensors",
+        manifest=f"{SHIPPED}/manifest.json",
+    output:
+        directory(f"{ROOT}/aligned"),
+    log:
+        f"{ROOT}/logs/assemble_aligned.log",
+    shell:
+        "python -m stages.assemble_backbone --delta {input.delta} --out {output} > {log} 2>&1"
+
+
+rule evaluate_backbone:
+    input:
+        backbone=f"{ROOT}/aligned",
+        pool=f"{ROOT}/pool",
+    output:
+        f"{ROOT}/evaluation.json",
+    params:
+        samples=config["samples"],
+        seed=config["seed"],
+    log:
+        f"{ROOT}/logs/evaluate_backbone.log",
+    shell:
+        "python -m stages.evaluate_backbone --backbone {input.backbone} --pool {input.pool} "
+        "--out {output} --samples {params.samples} --seed {params.seed} > {log} 2>&1"
