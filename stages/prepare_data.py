@@ -173,14 +173,14 @@ def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
             f"{split.name}: note: {turns - as_prompted} of {turns} questions end otherwise than "
             f"the manifest's prompt ({ending!r}); such rows keep their own prompts"
         )
-    if note := _unexpected(split, count):
+    if note := _unexpected(split.rows, count):
         print(f"{split.name}: note: {note}")
 
 
-def _unexpected(split: Split, count: int) -> str | None:
-    if split.rows in (None, count):
+def _unexpected(expected: int | None, count: int) -> str | None:
+    if expected in (None, count):
         return None
-    return f"{count} rows where the manifest expects {split.rows}"
+    return f"{count} rows where the manifest expects {expected}"
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -219,8 +219,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
         decode=args.decode,
     )
-    note = None if args.rows else _unexpected(manifest.split(args.split), written)
-    if note:
+    expected = None if args.rows else manifest.content[args.split].get("rows")
+    if note := _unexpected(expected, written):
         print(f"warning: {args.manifest}: {args.split}: {note}", file=sys.stderr)
     print(f"{args.out}: {written} rows")
 
