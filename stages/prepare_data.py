@@ -148,7 +148,7 @@ def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> 
             _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
         except InputError as error:
             broken.append(name)
-            print(f"{name}: {len(faults)} faults. {faults.summary()}" if faults else f"{error}")
+            print(f"{name}: {faults.summary()}" if faults else f"{error}")
     if broken:
         raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
 

@@ -40,12 +40,12 @@ class FaultList:
             self._tell(line)
 
     def summary(self) -> str:
-        """Count per kind, the most frequent first."""
-        return ", ".join(f"{kind}: {count}" for kind, count in self.counts.most_common())
+        """Their number, and the count per kind, the most frequent first."""
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in self.counts.most_common())
+        return f"{len(self)} fault{'s' if len(self) > 1 else ''} ({kinds})"
 
     def error(self, what: str) -> InputError:
-        """One error for all faults: the first ones in full, then the count per kind."""
+        """One error for all faults: their counts, then the first ones in full."""
         rest = len(self) - len(self._lines)
-        lines = [f"{what}: {len(self)} faults; nothing was written.", *self._lines]
-        lines += [f"... and {rest} more"] if rest else []
-        return InputError("\n  ".join([*lines, f"by kind: {self.summary()}"]))
+        lines = [f"{what}: {self.summary()}; nothing was written.", *self._lines]
+        return InputError("\n  ".join(lines + ([f"... and {rest} more"] if rest else [])))

@@ -238,7 +238,7 @@ def test_a_faulty_row_stops_the_task(pocket, tmp_path, kind, change, expected):
         prepare(pocket(kind, change=change), out)
     assert expected in str(caught.value)
     assert "things.parquet: row 2" in str(caught.value)
-    assert "1 faults; nothing was written" in str(caught.value)
+    assert "train: 1 fault (" in str(caught.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -260,7 +260,7 @@ def test_all_faults_come_at_once_text_and_image_of_one_row_too(pocket, tmp_path)
     assert "row 1: missing image" in message
     assert "row 1: missing answer" in message
     assert "row 4: missing image" in message
-    assert "by kind: missing image: 2, missing answer: 1" in message
+    assert "3 faults (missing image: 2, missing answer: 1); nothing was written" in message
 
 
 def test_an_empty_task_is_an_error(pocket, tmp_path):
@@ -531,8 +531,8 @@ def test_check_reports_every_row_of_both_splits(tree, capsys):
     assert "train.jsonl:1: missing image" in said.out
     assert "train.jsonl:3: missing image" in said.out
     assert "test.jsonl:2: missing answer" in said.out
-    assert "train: 2 faults. missing image: 2" in said.out
-    assert "test: 1 faults. missing answer: 1" in said.out
+    assert "train: 2 faults (missing image: 2)" in said.out
+    assert "test: 1 fault (missing answer: 1)" in said.out
     assert "train and test cannot be used" in said.err
 
 
