@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "stages", "workflow", "tests/data/tiny")
 PARENTS = {"tiny_caption": None, "tiny_choice": "tiny_caption", "tiny_ground": "tiny_caption"}
 
@@ -51,11 +51,16 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here."""
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", self.config]
         return subprocess.run(
-            [*command, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=600
+            [*command, *arguments],
+            cwd=self.folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
 
     def plan(self, *arguments: str) -> list[Job]:
@@ -64,32 +69,19 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return jobs(done.stdout + done.stderr)
 
-    def pretend(self) -> None:
-        """Make every output an empty file (transfers as in PARENTS) and mark all as done."""
-        for job in self.plan():
-            for output in job.output:
-                self._make(job, self.folder / output)
-        done = self.snakemake("--touch")
+    def pretend(self, **parents: str | None) -> None:
+        """Run everything with jobs that only make empty files; parents as in PARENTS, or given."""
+        for task, parent in (PARENTS | parents).items():
+            file = self.folder / "transfers" / f"{task}.json"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(transfer(task, parent)))
+        done = self.snakemake("--forceall", BASH_ENV=str(HERE / "fake_python.sh"))
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def pretend_parent(self, task: str, parent: str, *, done: bool = False) -> None:
-        """Give a task another parent; with ``done``, as if all had been run that way."""
-        file = self.folder / f"results/tiny/seed0/transfers/{task}.json"
-        file.write_text(json.dumps(transfer(task, parent)))
-        if done:
-            self.snakemake("--touch")
-        else:  # as if edited a moment after the run
-            os.utime(file, (time.time() + 5,) * 2)
-
-    def _make(self, job: Job, output: Path) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if job.rule == "choose_parent":
-            output.write_text(json.dumps(transfer(job.task, PARENTS[job.task])))
-        elif job.rule in ("train_expert", "make_tiny_backbone"):
-            output.mkdir()
-            (output / "content").touch()
-        else:
-            output.touch()
+    def commands(self, stage: str) -> list[list[str]]:
+        """The command lines of a stage that a pretended run would have run."""
+        lines = (self.folder / "commands.txt").read_text().splitlines()
+        return [line.split() for line in lines if line.startswith(f"-m stages.{stage} ")]
 
 
 def transfer(task: str, parent: str | None) -> dict:

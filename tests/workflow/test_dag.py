@@ -1,12 +1,13 @@
 """Which jobs there are and what they wait for, on a fresh tree and with hand-made transfers."""
 
-import re
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.workflow.project import PARENTS, Project
+from tests.workflow.project import PARENTS, Project, transfer
 
 TASKS = list(PARENTS)
 
@@ -86,36 +87,52 @@ def test_a_variant_owns_what_its_changes_affect_and_no_more(fresh: Project, tmp_
     assert {rule for rule, scope in scopes if scope == "seed0/dmole"} == {"route_samples"}
 
 
+def waits(project: Project, scope: str) -> dict[str, list[str]]:
+    """The experts that each training job of a run waits for."""
+    jobs = project.plan("--forcerun", "train_expert")
+    return {
+        job.task: [Path(path).name for path in job.input if f"{scope}/experts/" in path]
+        for job in jobs
+        if (job.rule, job.scope) == ("train_expert", scope)
+    }
+
+
 def test_sibling_tasks_train_without_waiting_for_each_other(pretended: Project) -> None:
-    drawn = pretended.snakemake("--dag", "dot", "--forceall")
-    assert drawn.returncode == 0, drawn.stderr
-    nodes = dict(re.findall(r'^\s*(\d+)\[label = "(.*?)", color', drawn.stdout, re.M))
-    edges = re.findall(r"^\s*(\d+) -> (\d+)$", drawn.stdout, re.M)
-    trained = {
-        number: re.search(r"scope: (\S+?)\\ntask: (\w+)", label).groups()
-        for number, label in nodes.items()
-        if label.startswith("train_expert")
-    }
-    assert len(trained) == 9
-    waits = {(trained[a], trained[b]) for a, b in edges if a in trained and b in trained}
     caption, choice, ground = TASKS
-    assert {(a, b) for (scope, a), (_, b) in waits if scope == "seed0/dmole"} == {
-        (caption, choice),
-        (caption, ground),
-    }
-    assert {(a, b) for (scope, a), (_, b) in waits if scope == "seed0/seq_ft"} == {
-        (caption, choice),
-        (choice, ground),
-    }
+    assert waits(pretended, "seed0/dmole") == {caption: [], choice: [caption], ground: [caption]}
 
 
-def test_an_expert_reads_its_parents_expert_alone(finished: Project) -> None:
-    finished.pretend_parent("tiny_ground", "tiny_choice")
-    jobs = finished.plan()
-    (job,) = [j for j in jobs if (j.rule, j.scope) == ("train_expert", "seed0/dmole")]
-    assert job.task == "tiny_ground"
-    states = [path for path in job.input if "/experts/" in path]
+def test_sequential_training_is_a_chain(pretended: Project) -> None:
+    caption, choice, ground = TASKS
+    assert waits(pretended, "seed0/seq_ft") == {caption: [], choice: [caption], ground: [choice]}
+
+
+def test_an_edited_transfer_changes_whom_training_waits_for(finished: Project) -> None:
+    edited = finished.folder / "results/tiny/seed0/transfers/tiny_ground.json"
+    edited.write_text(json.dumps(transfer("tiny_ground", "tiny_choice")))
+    jobs = [j for j in finished.plan() if j.rule == "train_expert"]
+    assert [(job.scope, job.task) for job in jobs] == [("seed0/dmole", "tiny_ground")]
+    states = [path for path in jobs[0].input if "/experts/" in path]
     assert states == ["results/tiny/seed0/dmole/experts/tiny_choice"]
+
+
+def test_training_is_told_the_stream_so_far_and_the_parents_state(pretended: Project) -> None:
+    (command,) = [
+        words
+        for words in pretended.commands("train_expert")
+        if "results/tiny/seed0/dmole/experts/tiny_ground" in words
+    ]
+    text = " ".join(command)
+    assert "--tasks tiny_caption tiny_choice tiny_ground --data" in text
+    assert "--states results/tiny/seed0/dmole/experts/tiny_caption --seed 0" in text
+    assert "--allocation results/tiny/seed0/allocations/tiny_ground.json" in text
+    assert "--transfer results/tiny/seed0/transfers/tiny_ground.json" in text
+
+
+def test_a_first_task_reads_no_state(pretended: Project) -> None:
+    first = [c for c in pretended.commands("train_expert") if "experts/tiny_caption" in c[-1]]
+    assert len(first) == 3
+    assert not any("--states" in command for command in first)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """What an edit runs again: the stages that import or read what was edited, and what follows."""
 
-import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +20,6 @@ def edit(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-
-
-def touch_later(file: Path) -> None:
-    """As if edited a moment after the run."""
-    later = time.time() + 5
-    os.utime(file, (later, later))
 
 
 def test_nothing_to_do_after_a_run(pretended: Project) -> None:
@@ -64,16 +56,16 @@ def test_editing_one_method_leaves_the_others(finished: Project) -> None:
 def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) -> None:
     router = finished.folder / "results/tiny/seed0/routers/tiny_choice.json"
     router.write_text("{}")
-    touch_later(router)
     jobs = ran(finished)
     assert {rule for rule, _, _ in jobs} == {"route_samples", "predict", "score", "report"}
     assert {scope for _, scope, _ in jobs if scope} == {"seed0/dmole", "seed0/parent_routing"}
 
 
-def test_a_deleted_expert_is_trained_again_with_its_descendants_only(finished: Project) -> None:
-    finished.pretend_parent("tiny_ground", "tiny_choice", done=True)
-    shutil.rmtree(finished.folder / "results/tiny/seed0/dmole/experts/tiny_choice")
-    trained = {(scope, task) for rule, scope, task in ran(finished) if rule == "train_expert"}
+def test_a_deleted_expert_is_trained_again_with_its_descendants_only(fresh, tmp_path) -> None:
+    project = fresh.copy(tmp_path / "project")
+    project.pretend(tiny_ground="tiny_choice")
+    shutil.rmtree(project.folder / "results/tiny/seed0/dmole/experts/tiny_choice")
+    trained = {(scope, task) for rule, scope, task in ran(project) if rule == "train_expert"}
     assert trained == {("seed0/dmole", "tiny_choice"), ("seed0/dmole", "tiny_ground")}
 
 

@@ -1,0 +1,18 @@
+# Sourced by the shell of every job in place of Python (BASH_ENV): instead of running the stage,
+# note the command and make what follows the --out flags. Experts and backbones are folders, the
+# choice of a parent is a file laid out beforehand.
+python() {
+  echo "$*" >> commands.txt
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --out*)
+        case "$2" in
+          */experts/* | */backbones/*) mkdir "$2" && touch "$2/content" ;;
+          */transfers/*) cp "transfers/${2##*/}" "$2" ;;
+          *) touch "$2" ;;
+        esac
+        ;;
+    esac
+    shift
+  done
+}
