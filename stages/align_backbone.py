@@ -23,7 +23,7 @@ from stages.core.errors import InputError
 WORDS_SHARE = 0.2  # of the time: the vision tower alone
 WORDS_BATCH, TURNS_BATCH = 16, 3
 LENGTH = 256  # tokens of a packed sequence
-LEARNING_RATES = {"vision_tower": 1.5e-4, "language_model": 4e-4, "": 5e-4}
+LEARNING_RATES = {"vision_tower": 1.5e-4, "language_model": 7e-4, "": 3e-4}
 WARM_UP = 0.02
 CHECKPOINT_SECONDS = 240
 LOG_STEPS = 25

@@ -106,7 +106,7 @@ class Asker:
             question = "What color is the background?"
             turns.append(self._open("colour", self.scene.background, question))
         if len(items) > 1:
-            turns += self._relations(items)
+            turns += [*self._relations(items), self._all_boxes(items)]
         for item in items:
             turns += [self._box(item), self._box(item)] if len(items) > 1 else [self._box(item)]
             turns += self._item(item, alone=len(items) == 1)
@@ -131,6 +131,11 @@ class Asker:
     def _count(self, items: tuple[Item, ...]) -> Turn:
         return self._open("count", str(len(items)), "How many objects are there?")
 
+    def _all_boxes(self, items: tuple[Item, ...]) -> Turn:
+        order = sorted(items, key=lambda item: item.box[0])
+        text = ", ".join(f"{item.name} {box_text(item.box)}" for item in order)
+        return Turn("all_boxes", "Locate every object.", text)
+
     def _relations(self, items: tuple[Item, ...]) -> list[Turn]:
         one, two = (items[i] for i in self.random.choice(len(items), 2, replace=False))
         across = abs(one.box[0] - two.box[0]) > abs(one.box[1] - two.box[1])
@@ -153,6 +158,8 @@ class Asker:
         unique = sum(place_name(other.box) == place for other in self.scene.items) == 1
         if not alone and unique and self.random.random() < 0.6:
             which = f"in the {place}"
+        elif not alone and self.random.random() < 0.6:  # naming a box costs 24 tokens
+            return [self._open("place", place, f"In which part of the image is the {item.name}?")]
         turns = [
             self._open("name", item.name, f"What is {which}?", f"Name the object {which}."),
             self._open("place", place, f"In which part of the image is the {item.name}?"),
