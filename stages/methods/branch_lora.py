@@ -1,0 +1,128 @@
+"""BranchLoRA: a shared A and eight branches B per slot, a router per task (Zhang et al., ACL 2025).
+
+``y = W x + s sum_{j in Top2(pi)} pi_j B_j A x`` with ``pi = softmax(W_r^t x_first)``, x_first the
+slot's input at the sequence's first token. At a task's end the two branches of a slot with the
+highest mean pi are frozen; they can still be chosen. A goes on learning. Keys in the backbone's
+embedding space, learnt with ``lambda sum_m (1 - cos(e_m, k_m))`` for image and text, decide which
+task's router a test sample uses; no task identity is needed.
+
+ASSUME, where the source is open: pi is renormalised over the top two; the most active branches
+are sought among all, so fewer than two may be newly frozen; activity is measured after training,
+on a sample of the rows (a resumed run could not add it up); a key starts at its task's mean.
+
+The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.sampling import pick
+from stages.methods.base import Method
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+
+    from stages.core.backbone import Backbone
+    from stages.core.experts import Job
+    from stages.core.mixtures import Mixture, Ranks, SavedMixtures
+    from stages.methods.base import Run
+
+FREEZES = 2  # branches of a slot at a task's end
+
+
+class BranchLoRA(Method):
+    """Branches that freeze in turn; one router and one pair of keys per task."""
+
+    off_budget = (
+        "The source fixes eight branches: even at rank 1 they and their routers cost more than "
+        "expert.rank 8 on half of the slots; and what learns shrinks as branches freeze."
+    )
+    options = {
+        "branches": {
+            "description": "Branches B of a slot.",
+            "type": "integer",
+            "minimum": 1,
+            "default": 8,
+        },
+        "key_loss": {
+            "description": "Weight lambda of the keys' cosine loss.",
+            "type": "number",
+            "minimum": 0,
+            "default": 1.0,
+        },
+        "samples": {
+            "description": "Rows of the task behind its keys' start and its branches' activity.",
+            "type": "integer",
+            "minimum": 1,
+            "default": 256,
+        },
+    }
+
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+        """A, the branches not yet frozen, and the new task's router and keys learn."""
+        from stages.core.branches import build, freeze, known_task
+        from stages.core.mixtures import read_state
+
+        self.seed = seed
+        expert = job.config["expert"]
+        folder = next(iter(states.values()), None)
+        notes, tensors = read_state(folder) if folder else ({"tasks": [], "frozen": {}}, {})
+        notes |= {
+            "tasks": [*notes["tasks"], job.task],
+            "ranks": self.branch_ranks(job),
+            "scale": expert["alpha"] / expert["rank"],
+        }
+        model = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        model.restore(tensors, folder, grown=True)
+        freeze(model)
+        model.describe = known_task(model)
+        return model
+
+    def branch_ranks(self, job: Job) -> Ranks:
+        """One rank for all branches of a slot, solved from the budget, the router included."""
+        from stages.core.mixtures import budget_of, slot_name, spread, width_of
+
+        number, units, routers = self.option(job, "branches"), {}, 0
+        for slot in job.slots:
+            outputs = sum(rows for rows, _ in slot.shapes)
+            units[slot_name(slot)] = width_of(slot) + number * outputs
+            routers += number * width_of(slot)
+        left = budget_of(job.slots, job.config) - routers
+        ranks = spread(units, dict.fromkeys(units, 1), left)
+        return {name: [rank] * number for name, rank in ranks.items()}
+
+    def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
+        from stages.core.branches import activity, nearest_task, start_keys
+        from stages.core.embeddings import mean_embeddings
+
+        weight = self.option(job, "key_loss")
+        chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} branches")
+        sample = rows.select(chosen), job.config["training"]["micro_batch_size"]
+
+        def loss(batch: dict[str, Any]) -> Tensor:
+            away = model.extra.distance(mean_embeddings(model, batch))
+            return model.answer_loss(batch) + weight * away * model.share(batch)
+
+        start_keys(model, *sample)
+        history = run(model, loss, rows)
+        frozen = model.notes["frozen"]
+        for name, shares in activity(model, *sample).items():
+            top = sorted(range(len(shares)), key=lambda j: (-shares[j], j))[:FREEZES]
+            frozen[name] = sorted({*frozen.get(name, []), *top})
+        model.describe = nearest_task(model)
+        return history
+
+    def save(self, model: Mixture, job: Job, folder: Path) -> None:
+        model.save(folder)
+
+    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        from stages.core.branches import build
+        from stages.core.mixtures import SavedMixtures
+
+        return SavedMixtures(backbone, states, build)
+
+
+METHOD = BranchLoRA

@@ -1,0 +1,117 @@
+"""Dense mixture of LoRA experts: every token is shared out over all experts of a slot.
+
+MoELoRA as in CoIN (Chen et al., 2024): ``y = W x + s sum_i softmax(W_g x)_i B_i A_i x``, one
+router W_g without bias per slot, which q, k and v share. Experts and routers learn on through the
+stream. There is no balance loss.
+
+The experts' ranks are solved from the budget, routers included. The state is a mixture's (see
+``stages.core.mixtures``), not a PEFT folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.core.backbone import Backbone
+    from stages.core.experts import Job
+    from stages.core.mixtures import Mixture, Ranks, SavedMixtures
+
+MOST = 8  # experts, unless more are asked for
+
+
+class DenseMoLE(Method):
+    """One mixture on all slots, trained on through the stream."""
+
+    options = {
+        "experts": {
+            "description": "Experts of a slot; null: as many as the budget allows, at most 8.",
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "default": None,
+        }
+    }
+
+    def routing_options(self, job: Job) -> dict[str, Any]:
+        """Experts that a token uses (None: all) and the weight of the load-balance loss."""
+        return {"top_k": None, "balance_loss": 0.0}
+
+    def counts(self, job: Job) -> dict[str, int]:
+        """Number of experts of each slot."""
+        from stages.core.mixtures import budget_of, slot_name, width_of
+
+        number = self.option(job, "experts")
+        if number is None:
+            one = sum(slot.lora_parameters(1) + width_of(slot) for slot in job.slots)
+            fitting = int(1.05 * budget_of(job.slots, job.config) / one)
+            number = min(max(fitting, 1), MOST)
+        return {slot_name(slot): number for slot in job.slots}
+
+    def expert_ranks(self, job: Job) -> Ranks:
+        """Rank of each expert; those of a slot differ by one at most."""
+        from stages.core.mixtures import budget_of, slot_name, spread, width_of
+
+        counts = self.counts(job)
+        units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
+        routers = sum(counts[slot_name(slot)] * width_of(slot) for slot in job.slots)
+        totals = spread(units, counts, budget_of(job.slots, job.config) - routers)
+        return {name: split(totals[name], counts[name]) for name in totals}
+
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+        """Everything learns on from the state of the task before."""
+        from stages.core.mixtures import read_state
+
+        expert = job.config["expert"]
+        notes = self.routing_options(job) | {
+            "ranks": self.expert_ranks(job),
+            "scale": expert["alpha"] / expert["rank"],
+        }
+        mixture = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        for folder in states.values():
+            mixture.restore(read_state(folder)[1], folder)
+        return mixture
+
+    def loss(self, model: Mixture, batch: dict[str, Any]) -> Tensor:
+        weight, answers = model.notes["balance_loss"], model.answer_loss(batch)
+        return answers + weight * model.balance() * model.share(batch) if weight else answers
+
+    def save(self, model: Mixture, job: Job, folder: Path) -> None:
+        model.save(folder)
+
+    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        from stages.core.mixtures import SavedMixtures
+
+        return SavedMixtures(backbone, states, build)
+
+
+def build(
+    backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+) -> Mixture:
+    """The mixture that a state's notes describe."""
+    from stages.core.gates import TokenRouter
+    from stages.core.mixtures import Mixture, width_of
+
+    return Mixture(
+        backbone,
+        notes["ranks"],
+        lambda slot, experts: TokenRouter(
+            width_of(slot), experts, notes["top_k"], balanced=notes["balance_loss"] > 0
+        ),
+        scale=notes["scale"],
+        dropout=dropout,
+        seed=seed,
+        notes=notes,
+    )
+
+
+def split(total: int, parts: int) -> list[int]:
+    """A slot's rank as the ranks of its experts, the larger ones first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]
+
+
+METHOD = DenseMoLE
