@@ -461,6 +461,7 @@ MALFORMED = [
     ("pmcvqa", "test", "pmcvqa/test_clean.jsonl", put(choices=[]), "bad choices"),
     ("ocrvqa", "test", "ocrvqa/ocrvqa_val.jsonl", put(answer=""), "empty answer"),
     ("ocrvqa", "test", "ocrvqa/ocrvqa_val.jsonl", put(answer="\ud800"), "not UTF-8"),
+    ("ocrvqa", "test", "ocrvqa/ocrvqa_val.jsonl", put(answer=["a", "\ud800"]), "not UTF-8"),
     ("ocrvqa", "test", "ocrvqa/ocrvqa_val.jsonl", put(question_id=0), "duplicate id"),
     ("vizwiz", "test", "vizwiz/vizwiz_val.jsonl", put(question_id=77), "missing answer"),
 ]
