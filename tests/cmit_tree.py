@@ -103,7 +103,9 @@ def _boxes(folder: Path, rows: int) -> None:
 
 def _choices(folder: Path, pattern: str, train: str, test: str, rows: int) -> None:
     asked = "Which one?\nOptions: A. cat, B. dog, C. cow\nAnswer with the option's letter directly."
-    _train(folder, pattern.format(train), "images", [talk(asked, "ABC"[i % 3]) for i in range(rows)])
+    _train(
+        folder, pattern.format(train), "images", [talk(asked, "ABC"[i % 3]) for i in range(rows)]
+    )
     questions = [
         {
             "image": _test_image(folder, i),
