@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core import families
 from stages.core.errors import InputError
-from stages.core.prompts import IGNORE, ImageSettings, Prompter
+from stages.core.prompts import IGNORE, Prompter
 from stages.core.slots import Slot, find_slots
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")  # of any family
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -116,30 +118,9 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
     tokenizer = AutoTokenizer.from_pretrained(path)
-    images = image_settings(path, model.config, settings)
+    images = families.load(path, model.config, settings)
+    tokenizer.chat_template = images.chat_template or tokenizer.chat_template
     return Backbone(model, Prompter(tokenizer, images), find_slots(model), device, str(path))
-
-
-def image_settings(path: Path, config: Any, settings: dict[str, Any]) -> ImageSettings:
-    """Tile size, tokens per tile and normalisation from the folder and the run's settings.
-
-    Raises:
-        InputError: a tile size that is no multiple of the patches that make one image token.
-    """
-    stored = json.loads((path / "preprocessor_config.json").read_text())
-    tile = settings["image_size"] or stored["size"]["height"]
-    patch = config.vision_config.patch_size
-    patch = patch[0] if isinstance(patch, list | tuple) else patch
-    step = round(patch / config.downsample_ratio)
-    if tile % step:
-        raise InputError(f"backbone.image_size {tile}: must be a multiple of {step} for {path}.")
-    return ImageSettings(
-        tile=tile,
-        tokens_per_tile=(tile // step) ** 2,
-        max_tiles=settings["max_tiles"],
-        mean=tuple(stored["image_mean"]),
-        std=tuple(stored["image_std"]),
-    )
 
 
 # --- training objective ---------------------------------------------------------------------
@@ -159,7 +140,7 @@ def token_losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Te
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        pixel_values=batch.get("pixel_values"),
+        **{name: batch[name] for name in IMAGE_INPUTS if name in batch},
         logits_to_keep=keep,
         use_cache=False,
     ).logits  # (n, vocabulary)
@@ -182,9 +163,10 @@ def sample_losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def image_features(backbone: Backbone, pixel_values: Tensor) -> Tensor:
-    """Max over tokens of the vision encoder's last hidden state, ``(B, d_v)`` float32."""
-    tower = backbone.model.model.vision_tower
-    return tower(pixel_values=pixel_values).last_hidden_state.float().amax(dim=1)
+    """Max over tokens of the vision encoder's last hidden state of thumbnails, ``(B, d_v)``
+    float32."""
+    states = backbone.prompter.images.vision_states(backbone.model, pixel_values)
+    return states.float().amax(dim=1)
 
 
 def text_features(backbone: Backbone, questions: list[str]) -> Tensor:
@@ -199,8 +181,7 @@ def text_features(backbone: Backbone, questions: list[str]) -> Tensor:
 
 def feature_sizes(backbone: Backbone) -> tuple[int, int]:
     """Widths ``d_v, d_t`` of the two halves of a feature."""
-    config = backbone.model.config
-    return config.vision_config.hidden_size, config.text_config.hidden_size
+    return backbone.prompter.images.vision_width, backbone.model.config.text_config.hidden_size
 
 
 # --- decoding -------------------------------------------------------------------------------
@@ -213,7 +194,8 @@ def generate(
     import torch
 
     tokenizer = prompter.tokenizer
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask", "pixel_values") if k in batch}
+    names = ("input_ids", "attention_mask", *IMAGE_INPUTS)
+    inputs = {name: batch[name] for name in names if name in batch}
     with torch.inference_mode():
         output = model.generate(
             **inputs,

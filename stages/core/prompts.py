@@ -7,45 +7,30 @@ generation starts from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.core import tiling
 from stages.core.errors import InputError
 from stages.core.images import open_rgb
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
+    from stages.core.families.base import Family
+
 IGNORE = -100  # label of a position without loss
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How the backbone sees an image."""
-
-    tile: int  # side of a tile in pixels
-    tokens_per_tile: int
-    max_tiles: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 class Prompter:
     """Turns rows of the data artefact into model inputs for one backbone."""
 
-    def __init__(self, tokenizer: Any, images: ImageSettings) -> None:
+    def __init__(self, tokenizer: Any, images: Family) -> None:
         self.tokenizer = tokenizer
         self.images = images
 
     # --- text ---
 
     def _messages(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[dict]:
-        marks = "".join(
-            f"<img>{'<IMG_CONTEXT>' * (count * self.images.tokens_per_tile)}</img>\n"
-            for count in tile_counts
-        )
+        marks = "".join(self.images.marks(count) for count in tile_counts)
         messages = []
         for index, turn in enumerate(turns):
             question = marks + turn["question"] if index == 0 else turn["question"]
@@ -106,29 +91,17 @@ class Prompter:
             sizes = [(row["width"], row["height"])]
         else:
             sizes = [open_rgb(image).size for image in row["images"]]
-        return [tiling.tile_count(*size, self.images.max_tiles, self.images.tile) for size in sizes]
+        return [self.images.tile_count(*size) for size in sizes]
 
-    def pixel_values(self, row: dict[str, Any]) -> Tensor | None:
-        """All tiles of a row's images, float32 ``(tiles, 3, tile, tile)``; None without image."""
-        tiles = [
-            tile
-            for image in row["images"]
-            for tile in tiling.cut(open_rgb(image), self.images.max_tiles, self.images.tile)
-        ]
-        return self._tensor(tiles)
+    def pixel_values(self, row: dict[str, Any]) -> Any:
+        """A row's images as its family takes them (tiles: float32 ``(tiles, 3, tile, tile)``);
+        None without image."""
+        images = [open_rgb(image) for image in row["images"]]
+        return self.images.pixels(images) if images else None
 
     def thumbnail(self, row: dict[str, Any]) -> Tensor | None:
-        """The first image as one tile, float32 ``(1, 3, tile, tile)``; None without image."""
-        return self._tensor(
-            [tiling.thumbnail(open_rgb(image), self.images.tile) for image in row["images"][:1]]
-        )
-
-    def _tensor(self, tiles: list[Image]) -> Tensor | None:
-        import torch
-
-        if not tiles:
-            return None
-        return torch.from_numpy(tiling.pixels(tiles, self.images.mean, self.images.std))
+        """The first image as one square, float32 ``(1, 3, side, side)``; None without image."""
+        return self.images.thumbnail(open_rgb(row["images"][0])) if row["images"] else None
 
     # --- rows and batches ---
 
@@ -152,7 +125,7 @@ class Prompter:
         }
 
     def collate(self, examples: list[dict[str, Any]], side: str = "right") -> dict[str, Any]:
-        """Pad examples into one batch: ids and labels ``(B, T)``, pixels ``(tiles, 3, S, S)``."""
+        """Pad examples into one batch: ids and labels ``(B, T)``, the images as model inputs."""
         import torch
 
         longest = max(len(example["input_ids"]) for example in examples)
@@ -170,7 +143,7 @@ class Prompter:
         }
         if "labels" in examples[0]:
             batch["labels"] = padded([example["labels"] for example in examples], IGNORE)
-        tiles = [e["pixel_values"] for e in examples if e["pixel_values"] is not None]
-        if tiles:
-            batch["pixel_values"] = torch.cat(tiles)
+        pixels = [e["pixel_values"] for e in examples if e["pixel_values"] is not None]
+        if pixels:
+            batch |= self.images.batch(pixels, batch["input_ids"])
         return batch

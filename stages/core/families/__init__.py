@@ -1,0 +1,38 @@
+"""Families of backbones: how each architecture takes images, one file per family.
+
+A family turns images into model inputs and into the text that stands for them, and reads the
+vision encoder's states. Everything else (slots, losses, experts, routing) is common.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import unknown
+from stages.core.families import internvl, llava, qwen_vl
+from stages.core.families.base import Family
+
+FAMILIES: dict[str, type[Family]] = {  # by model_type of config.json
+    "internvl": internvl.InternVL,
+    "llava": llava.Llava,
+    "qwen2_vl": qwen_vl.QwenVL,
+    "qwen2_5_vl": qwen_vl.QwenVL,
+}
+
+
+def load(path: Path, config: Any, settings: dict[str, Any]) -> Family:
+    """The family of a backbone folder.
+
+    Args:
+        config: the model's configuration.
+        settings: the run's ``backbone`` section (image_size, max_tiles).
+
+    Raises:
+        InputError: an architecture without a family, or an image size it cannot take.
+    """
+    if config.model_type not in FAMILIES:
+        raise unknown("model family", config.model_type, FAMILIES, str(path / "config.json"))
+    stored = json.loads((path / "preprocessor_config.json").read_text())
+    return FAMILIES[config.model_type](path, config, stored, settings)

@@ -1,0 +1,125 @@
+"""Tiny random backbones of other families than InternVL, in the folder layout of the real ones."""
+
+import json
+
+WIDTHS = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+TEXT = {
+    **WIDTHS,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": False,
+}
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+LLAVA_TOKENS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "image": "<image>"}
+QWEN_TOKENS = {
+    "pad": "<|endoftext|>",
+    "start": "<|im_start|>",
+    "eos": "<|im_end|>",
+    "before": "<|vision_start|>",
+    "after": "<|vision_end|>",
+    "image": "<|image_pad|>",
+    "video": "<|video_pad|>",
+}
+
+
+def make_tokenizer(folder, special, template):
+    """One token per byte after the special ones; returns the number of tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    texts = [*special.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    core = Tokenizer(models.BPE(vocab={text: i for i, text in enumerate(texts)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(special.values()))
+    PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=special["pad"],
+        bos_token=special.get("bos"),
+        eos_token=special["eos"],
+        chat_template=template,
+    ).save_pretrained(folder)
+    return len(texts)
+
+
+def llava(folder):
+    """CLIP (three blocks, the second's states are used) and Llama."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    size = make_tokenizer(folder, LLAVA_TOKENS, "unusable: {{ messages[0].content[0].type.x }}")
+    vision = {"model_type": "clip_vision_model", "num_hidden_layers": 3, **WIDTHS}
+    config = LlavaConfig(
+        vision_config=vision | {"image_size": 28, "patch_size": 14, "projection_dim": 16},
+        text_config=TEXT | {"model_type": "llama", "vocab_size": size},
+        image_token_index=list(LLAVA_TOKENS).index("image"),
+    )
+    squares = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    return LlavaForConditionalGeneration(config), squares
+
+
+def _qwen_ids():
+    order = list(QWEN_TOKENS)
+    names = {"image": "image", "video": "video", "vision_start": "before", "vision_end": "after"}
+    return {f"{key}_token_id": order.index(name) for key, name in names.items()}
+
+
+def _qwen_text(size):
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    return TEXT | {"vocab_size": size, "rope_parameters": rope, "bos_token_id": None}
+
+
+LIMITS = {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 9}
+
+
+def qwen2_vl(folder):
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    size = make_tokenizer(folder, QWEN_TOKENS, CHATML)
+    config = Qwen2VLConfig(
+        vision_config={"depth": 2, "embed_dim": 24, "num_heads": 3, "hidden_size": 32},
+        text_config=_qwen_text(size),
+        **_qwen_ids(),
+    )
+    return Qwen2VLForConditionalGeneration(config), LIMITS
+
+
+def qwen2_5_vl(folder):
+    """Its first vision block attends within windows of two by two tokens."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    size = make_tokenizer(folder, QWEN_TOKENS, CHATML)
+    vision = {"depth": 2, "hidden_size": 24, "num_heads": 3, "intermediate_size": 64}
+    config = Qwen2_5_VLConfig(
+        vision_config=vision
+        | {"out_hidden_size": 32, "window_size": 56, "fullatt_block_indexes": [1]},
+        text_config=_qwen_text(size),
+        **_qwen_ids(),
+    )
+    size = {"shortest_edge": LIMITS["min_pixels"], "longest_edge": LIMITS["max_pixels"]}
+    return Qwen2_5_VLForConditionalGeneration(config), {"size": size}
+
+
+MAKERS = {"llava": llava, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl}
+
+
+def write_backbone(family, folder):
+    """Write a family's folder, its weights large enough for answers to differ."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder.mkdir()
+    torch.manual_seed(0)
+    model, sizes = MAKERS[family](folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 0.4 if "embed" in name or "projector" in name else 0.2)
+    model.save_pretrained(folder)
+    stored = sizes | {"image_mean": CLIP_MEAN, "image_std": CLIP_STD}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stored))
