@@ -33,6 +33,12 @@ class Project:
         self.folder = folder
         self.config = "workflow/config/tiny.yaml"
 
+    @property
+    def command(self) -> list[str]:
+        """How Snakemake is called here; targets may follow."""
+        program = [sys.executable, "-m", "snakemake"]
+        return [*program, "--configfile", self.config, "--cores", "2"]
+
     @classmethod
     def fresh(cls, folder: Path) -> "Project":
         """The project without results."""
@@ -53,9 +59,8 @@ class Project:
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", self.config]
         return subprocess.run(
-            [*command, *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             env=os.environ | environment,
             capture_output=True,
