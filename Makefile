@@ -9,7 +9,7 @@
 PYTHON ?= python3.11
 CORES ?= all
 OUTPUT ?= results
-DEVICE ?= cpu
+DEVICE ?= cuda
 ENGINE ?= $(shell command -v docker || command -v podman)
 
 BIN := .venv/bin
@@ -49,11 +49,12 @@ tiny: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/tiny.yaml --config output=$(OUTPUT)
 
 bench: .venv/dev
-	$(BIN)/python -m tests.benchmarks
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 image:
 	mkdir -p $(dir $(SIF))
-	$(ENGINE) build --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
+	$(ENGINE) build --build-arg DEVICE=$(DEVICE) \
+		--build-arg PIP_EXTRA_INDEX_URL="$(PIP_EXTRA_INDEX_URL)" -t $(IMAGE) .
 	$(ENGINE) save -o $(SIF:.sif=.tar) $(IMAGE)
 	apptainer build --force $(SIF) docker-archive:$(SIF:.sif=.tar)
 
