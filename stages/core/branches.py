@@ -12,7 +12,8 @@ from torch import Tensor
 from stages.core.backbone import Backbone, feature_sizes
 from stages.core.embeddings import TaskKeys, mean_embeddings, prompt_batches
 from stages.core.gates import SequenceRouter
-from stages.core.mixtures import Mixture, width_of
+from stages.core.mixtures import Mixture
+from stages.core.ranks import width_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

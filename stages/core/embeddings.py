@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -48,15 +49,24 @@ def mean_embeddings(mixture: Mixture, inputs: dict[str, Any]) -> Tensor:
     ids = inputs["input_ids"]
     text = instruction_tokens(mixture, inputs).float()  # (B, T)
     tokens = mixture.model.get_input_embeddings()(ids).float()  # (B, T, d)
-    words = torch.einsum("bt,btd->bd", text, tokens) / text.sum(dim=1, keepdim=True)
+    words = (text[..., None] * tokens).sum(dim=1) / text.sum(dim=1, keepdim=True)
     images = torch.zeros_like(words)
-    owner = mixture.owner(inputs)
-    if owner is not None:
-        with mixture.plain() as model:
-            seen = model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output
-        tiles = torch.bincount(owner, minlength=len(ids)).clamp(min=1)
-        images = images.index_add(0, owner, seen.float().mean(dim=1)) / tiles[:, None]
+    if inputs.get("pixel_values") is not None:
+        owner = (ids == mixture.model.config.image_token_id).nonzero()[:, 0]
+        count = torch.bincount(owner, minlength=len(ids)).clamp(min=1)
+        images.index_add_(0, owner, image_tokens(mixture, inputs).float())
+        images /= count[:, None]
     return torch.stack([images, words], dim=1)
+
+
+def image_tokens(mixture: Mixture, inputs: dict[str, Any]) -> Tensor:
+    """Projected image tokens of a whole batch in order, as the pretrained backbone makes them,
+    ``(image tokens, d)``."""
+    with mixture.plain() as model:
+        taken = inspect.signature(model.get_image_features).parameters
+        given = {name: inputs[name] for name in taken if inputs.get(name) is not None}
+        found = model.get_image_features(**given).pooler_output  # per tile or per image
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in found])
 
 
 class TaskKeys(nn.Module):

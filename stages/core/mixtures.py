@@ -12,7 +12,6 @@ build the layers again. It is no PEFT folder, because a PEFT adapter has no gate
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +25,12 @@ from stages.core import artifacts
 from stages.core.errors import InputError, unknown
 from stages.core.experts import ExpertModel
 from stages.core.gates import Gate, Pass, fresh_matrix
+from stages.core.ranks import Ranks, slot_name
 
 if TYPE_CHECKING:
     from stages.core.backbone import Backbone
     from stages.core.slots import Slot
 
-Ranks = dict[str, list[int]]  # rank of each expert, by the slot's name
 WEIGHTS, NOTES = "mixture.safetensors", "mixture.json"
 
 
@@ -185,18 +184,15 @@ class Mixture(nn.Module):
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
         self.now.prompt = True
         self.now.mask = torch.ones_like(ids) if mask is None else mask
-        self.now.owner = self.owner(inputs)
+        self.now.owner = self.owner(ids)
         if self.describe and not self.now.plain:
             self.now.given = self.describe(inputs | {"attention_mask": self.now.mask})
 
-    def owner(self, inputs: dict[str, Any]) -> Tensor | None:
-        """The sample that each image tile belongs to, ``(tiles,)``; None without images."""
-        if inputs.get("pixel_values") is None:
-            return None
-        ids = inputs["input_ids"]
+    def owner(self, ids: Tensor) -> Tensor:
+        """The sample that each image tile belongs to, ``(tiles,)``."""
         tokens = (ids == self.model.config.image_token_id).sum(dim=1)  # (B,)
-        per_tile = tokens.sum() // len(inputs["pixel_values"])
-        return torch.arange(len(ids), device=ids.device).repeat_interleave(tokens // per_tile)
+        tiles = tokens // self.backbone.prompter.images.tokens_per_tile
+        return torch.arange(len(ids), device=ids.device).repeat_interleave(tiles)
 
     @contextmanager
     def plain(self) -> Iterator[nn.Module]:
@@ -266,11 +262,6 @@ class Mixture(nn.Module):
                 own[name].copy_(tensor)
 
 
-def slot_name(slot: Slot) -> str:
-    """A slot's name in files, such as ``llm_0_qkv``."""
-    return "_".join(map(str, slot.key))
-
-
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Notes and tensors of a saved mixture.
 
@@ -312,35 +303,3 @@ class SavedMixtures:
             yield mixture.model
         finally:
             mixture.remove()
-
-
-# --- budget ---------------------------------------------------------------------------------
-
-
-def budget_of(slots: list[Slot], config: dict[str, Any]) -> float:
-    """Trainable parameters a task may have: ``budget.ratio`` of a LoRA of ``expert.rank`` on
-    all slots."""
-    rank = config["expert"]["rank"] * config["budget"]["ratio"]
-    return rank * sum(slot.lora_parameters(1) for slot in slots)
-
-
-def width_of(slot: Slot) -> int:
-    """What the linears of a slot read; a router has as many parameters per expert."""
-    return slot.shapes[0][1]
-
-
-def spread(units: dict[str, int], least: dict[str, int], budget: float) -> dict[str, int]:
-    """Whole ranks of all slots, proportional to ``least`` and never below it, whose cost is as
-    near to the budget as one rank of a slot allows (above it if ``least`` costs more).
-
-    Args:
-        units: parameters of one rank in each slot.
-        least: the smallest rank of each slot.
-    """
-    level = budget / sum(units[name] * least[name] for name in units)
-    ranks, owed = {}, 0.0
-    for name, unit in units.items():
-        owed += level * least[name] * unit
-        ranks[name] = max(least[name], math.floor(owed / unit + 0.5))
-        owed -= ranks[name] * unit
-    return ranks

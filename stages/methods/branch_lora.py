@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, Ranks, SavedMixtures
+    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.ranks import Ranks
     from stages.methods.base import Run
 
 FREEZES = 2  # branches of a slot at a task's end
@@ -74,6 +75,7 @@ class BranchLoRA(Method):
             "tasks": [*notes["tasks"], job.task],
             "ranks": self.branch_ranks(job),
             "scale": expert["alpha"] / expert["rank"],
+            "key_loss": self.option(job, "key_loss"),
         }
         model = build(backbone, notes, dropout=expert["dropout"], seed=seed)
         model.restore(tensors, folder, grown=True)
@@ -83,7 +85,7 @@ class BranchLoRA(Method):
 
     def branch_ranks(self, job: Job) -> Ranks:
         """One rank for all branches of a slot, solved from the budget, the router included."""
-        from stages.core.mixtures import budget_of, slot_name, spread, width_of
+        from stages.core.ranks import budget_of, slot_name, spread, width_of
 
         number, units, routers = self.option(job, "branches"), {}, 0
         for slot in job.slots:
@@ -94,20 +96,20 @@ class BranchLoRA(Method):
         ranks = spread(units, dict.fromkeys(units, 1), left)
         return {name: [rank] * number for name, rank in ranks.items()}
 
-    def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        from stages.core.branches import activity, nearest_task, start_keys
+    def loss(self, model: Mixture, batch: dict[str, Any]) -> Tensor:
         from stages.core.embeddings import mean_embeddings
 
-        weight = self.option(job, "key_loss")
+        away = model.extra.distance(mean_embeddings(model, batch))
+        weight = model.notes["key_loss"] * model.share(batch)
+        return model.answer_loss(batch) + weight * away
+
+    def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
+        from stages.core.branches import activity, nearest_task, start_keys
+
         chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} branches")
         sample = rows.select(chosen), job.config["training"]["micro_batch_size"]
-
-        def loss(batch: dict[str, Any]) -> Tensor:
-            away = model.extra.distance(mean_embeddings(model, batch))
-            return model.answer_loss(batch) + weight * away * model.share(batch)
-
         start_keys(model, *sample)
-        history = run(model, loss, rows)
+        history = run(model, lambda batch: self.loss(model, batch), rows)
         frozen = model.notes["frozen"]
         for name, shares in activity(model, *sample).items():
             top = sorted(range(len(shares)), key=lambda j: (-shares[j], j))[:FREEZES]

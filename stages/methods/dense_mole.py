@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, Ranks, SavedMixtures
+    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.ranks import Ranks
 
 MOST = 8  # experts, unless more are asked for
 
@@ -43,7 +44,7 @@ class DenseMoLE(Method):
 
     def counts(self, job: Job) -> dict[str, int]:
         """Number of experts of each slot."""
-        from stages.core.mixtures import budget_of, slot_name, width_of
+        from stages.core.ranks import budget_of, slot_name, width_of
 
         number = self.option(job, "experts")
         if number is None:
@@ -54,7 +55,7 @@ class DenseMoLE(Method):
 
     def expert_ranks(self, job: Job) -> Ranks:
         """Rank of each expert; those of a slot differ by one at most."""
-        from stages.core.mixtures import budget_of, slot_name, spread, width_of
+        from stages.core.ranks import budget_of, slot_name, split, spread, width_of
 
         counts = self.counts(job)
         units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
@@ -94,7 +95,8 @@ def build(
 ) -> Mixture:
     """The mixture that a state's notes describe."""
     from stages.core.gates import TokenRouter
-    from stages.core.mixtures import Mixture, width_of
+    from stages.core.mixtures import Mixture
+    from stages.core.ranks import width_of
 
     return Mixture(
         backbone,
@@ -107,11 +109,6 @@ def build(
         seed=seed,
         notes=notes,
     )
-
-
-def split(total: int, parts: int) -> list[int]:
-    """A slot's rank as the ranks of its experts, the larger ones first."""
-    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 METHOD = DenseMoLE

@@ -37,7 +37,7 @@ class MoLA(SparseMoLE):
 
     def counts(self, job: Job) -> dict[str, int]:
         """Number of experts of each slot, by the quarter its block is in."""
-        from stages.core.mixtures import slot_name
+        from stages.core.ranks import slot_name
 
         quarters = self.option(job, "experts")
         blocks = {slot.module: slot.block + 1 for slot in sorted(job.slots)}  # the last one's

@@ -11,7 +11,8 @@ from stages.core.backbone import generate, load_backbone
 from stages.core.embeddings import TaskKeys, mean_embeddings
 from stages.core.errors import InputError
 from stages.core.gates import SampleGate, SequenceRouter, TokenRouter, balance_loss, keep_top
-from stages.core.mixtures import LowRank, Mixture, SavedMixtures, read_state, slot_name, spread
+from stages.core.mixtures import LowRank, Mixture, SavedMixtures, read_state
+from stages.core.ranks import slot_name, split, spread
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 LIMITS = {"max_new_tokens": 6, "min_new_tokens": 6}
@@ -412,6 +413,11 @@ def test_ranks_are_spread_evenly_and_meet_the_budget():
     half = list(units)[:20]
     assert abs(sum(ranks[k] * units[k] for k in half) - 1.7 * 20 * 130) <= 50
     assert spread(units, least, budget=1) == least
+
+
+def test_a_slots_rank_is_split_evenly():
+    assert split(7, 3) == [3, 2, 2]
+    assert split(4, 4) == [1, 1, 1, 1]
 
 
 def test_the_state_describes_itself(tiny, tmp_path):

@@ -6,10 +6,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from stages import methods
 from stages.core.backbone import load_backbone, token_losses
 from stages.core.branches import activity, build
+from stages.core.embeddings import mean_embeddings
 from tests.methods import battery
 
 THINGS, PLACES = battery.TASKS
@@ -174,15 +176,11 @@ def test_the_loss_adds_the_cosine_distance_to_the_new_keys(tiny, rows):
         losses.append((loss(batch), token_losses(model.eval().model, batch)[0]))
         return []
 
-    from datasets import Dataset
-
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     method.fit(model, job, Dataset.from_list(data), run)
     key = model.extra.keys[0].detach()
-    from stages.core.embeddings import mean_embeddings
-
     away = 0.0
     for pair in mean_embeddings(model, battery.batch_of(tiny, rows[:2])):
         away += sum(1 - float(e @ k / e.norm() / k.norm()) for e, k in zip(pair, key, strict=True))
@@ -215,8 +213,6 @@ def test_samples_without_an_image_have_no_say_in_the_vision_encoder(tiny, rows):
     texts = [row | {"images": []} for row in rows[:3]]
     state = {"ranks": {"vision_0_o": [1] * 3, "llm_0_o": [1] * 3}, "scale": 2.0}
     model = build(tiny, state | {"tasks": ["a"], "frozen": {}})
-    from datasets import Dataset
-
     assert activity(model, Dataset.from_list(texts), 2).keys() == {"llm_0_o"}
     both = activity(model, Dataset.from_list(texts + rows[3:5]), 2)
     assert sum(both["llm_0_o"]) == pytest.approx(5)

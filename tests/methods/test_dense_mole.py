@@ -6,7 +6,7 @@ import torch
 from stages import methods
 from stages.core.backbone import load_backbone
 from stages.core.experts import Job
-from stages.core.mixtures import slot_name
+from stages.core.ranks import slot_name
 from stages.core.slots import Slot
 from tests.methods import battery
 

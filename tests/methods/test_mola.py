@@ -3,6 +3,7 @@
 import pytest
 
 from stages import methods
+from stages.core.experts import Job
 from tests.methods import battery
 from tests.methods.test_dense_mole import LARGE, POCKET, parameters
 
@@ -11,8 +12,6 @@ THINGS = battery.TASKS[0]
 
 
 def job(slots, **options):
-    from stages.core.experts import Job
-
     return Job("a", ["a"], battery.config({"mola": options}), slots, None, None)
 
 

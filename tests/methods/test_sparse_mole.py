@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stages import methods
+from stages.core.backbone import load_backbone
 from tests.methods import battery
 
 METHOD = methods.load("sparse_mole")
@@ -46,8 +47,6 @@ def test_a_token_uses_its_two_best_experts(tiny, rows):
 
 
 def test_without_top_k_it_is_the_dense_mixture(tiny, tiny_folder, rows, tmp_path):
-    from stages.core.backbone import load_backbone
-
     model = prepared(tiny, top_k=None)
     batch = battery.batch_of(tiny, rows[:2])
     _, got = weights_seen(model, batch)
@@ -61,8 +60,6 @@ def test_without_top_k_it_is_the_dense_mixture(tiny, tiny_folder, rows, tmp_path
 
 
 def test_the_choice_of_experts_is_part_of_the_state(tiny, tiny_folder, rows, tmp_path):
-    from stages.core.backbone import load_backbone
-
     model = prepared(tiny, top_k=1)
     batch = battery.batch_of(tiny, rows[:2])
     _, want = weights_seen(model, batch)
@@ -84,7 +81,7 @@ def test_the_balance_loss_counts_once_a_step(tiny, rows):
     for name, slot in model.slots.items():
         slot.gate.register_forward_hook(
             lambda m, args, w, name=name: shares.__setitem__(
-                name, ((args[0] @ m.weight.T).softmax(-1), w > 0)
+                name, ((args[0] @ m.weight.T).softmax(-1).detach(), w > 0)
             )
         )
     tokens = int((batch["labels"] != -100).sum())

@@ -1,0 +1,50 @@
+"""Ranks of mixtures that meet the budget of trainable parameters, routers included."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.core.slots import Slot
+
+Ranks = dict[str, list[int]]  # rank of each expert, by the slot's name
+
+
+def slot_name(slot: Slot) -> str:
+    """A slot's name in files, such as ``llm_0_qkv``."""
+    return "_".join(map(str, slot.key))
+
+
+def budget_of(slots: list[Slot], config: dict[str, Any]) -> float:
+    """Trainable parameters a task may have: ``budget.ratio`` of a LoRA of ``expert.rank`` on
+    all slots."""
+    rank = config["expert"]["rank"] * config["budget"]["ratio"]
+    return rank * sum(slot.lora_parameters(1) for slot in slots)
+
+
+def width_of(slot: Slot) -> int:
+    """What the linears of a slot read; a router has as many parameters per expert."""
+    return slot.shapes[0][1]
+
+
+def spread(units: dict[str, int], least: dict[str, int], budget: float) -> dict[str, int]:
+    """Whole ranks of all slots, proportional to ``least`` and never below it, whose cost is as
+    near to the budget as one rank of a slot allows (above it if ``least`` costs more).
+
+    Args:
+        units: parameters of one rank in each slot.
+        least: the smallest rank of each slot.
+    """
+    level = budget / sum(units[name] * least[name] for name in units)
+    ranks, owed = {}, 0.0
+    for name, unit in units.items():
+        owed += level * least[name] * unit
+        ranks[name] = max(least[name], math.floor(owed / unit + 0.5))
+        owed -= ranks[name] * unit
+    return ranks
+
+
+def split(total: int, parts: int) -> list[int]:
+    """A slot's rank as the ranks of its experts, the larger ones first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]
