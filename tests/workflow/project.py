@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
-PARTS = ("Snakefile", "stages", "workflow", "tests/data/tiny")
+PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny")
 PARENTS = {"tiny_caption": None, "tiny_choice": "tiny_caption", "tiny_ground": "tiny_caption"}
 
 
@@ -46,10 +46,10 @@ class Project:
         for part in PARTS:
             source, target = SOURCE / part, folder / part
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
+            if source.is_dir() and not source.is_symlink():
                 shutil.copytree(source, target, ignore=ignore, symlinks=True)
             else:
-                shutil.copy2(source, target)
+                shutil.copy2(source, target, follow_symlinks=False)
         return cls(folder)
 
     def copy(self, folder: Path) -> "Project":

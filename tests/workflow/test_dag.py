@@ -135,6 +135,17 @@ def test_a_first_task_reads_no_state(pretended: Project) -> None:
     assert not any("--states" in command for command in first)
 
 
+def test_the_slurm_profile_is_found_and_takes_names_from_the_environment(fresh: Project) -> None:
+    names = {"CMIT_SLURM_ACCOUNT": "some_account", "CMIT_SLURM_PARTITION": "some_partition"}
+    done = fresh.snakemake("--profile", "slurm", "--dry-run", **names)
+    assert done.returncode == 0, done.stdout + done.stderr
+    blocks = (done.stdout + done.stderr).split("\nrule ")
+    (predict, *_) = [block for block in blocks if block.startswith("predict:")]
+    assert "slurm_account=some_account, slurm_partition=some_partition" in predict
+    assert "gpu=1" in predict
+    assert "mem_mb=16000" in predict  # the rule's own, not the default
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -16,7 +16,7 @@ from stages.core.scopes import STAGE_KEYS, Plan, split_scope
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 try:
-    config.update(complete(config, "config"))
+    config.update(complete(config, ", ".join(map(os.path.relpath, workflow.configfiles))))
     plan = Plan(config)
     plan.check()
 except InputError as error:
