@@ -85,6 +85,44 @@ def test_qwen_images_are_those_of_its_image_processor(folders, rows):
             assert int(found["mm_token_type_ids"].sum()) == int(tokens.sum())
 
 
+@pytest.mark.parametrize(("max_tiles", "longest"), [(16, 4), (1, 1)])
+@pytest.mark.parametrize("name", ["smolvlm", "idefics3"])
+def test_smolvlm_images_are_those_of_its_image_processor(folders, rows, name, max_tiles, longest):
+    from transformers.models.idefics3 import image_processing_pil_idefics3 as idefics3
+    from transformers.models.smolvlm import image_processing_pil_smolvlm as smolvlm
+    from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
+
+    maker = {
+        "idefics3": idefics3.Idefics3ImageProcessorPil,
+        "smolvlm": smolvlm.SmolVLMImageProcessorPil,
+    }[name]
+    library = maker(
+        size={"longest_edge": longest * 28},
+        max_image_size={"longest_edge": 28},
+        image_mean=CLIP_MEAN,
+        image_std=CLIP_STD,
+    )
+    prompter = load_backbone(folders / "smolvlm", SETTINGS | {"max_tiles": max_tiles}).prompter
+    for row in [rows[0], *rows[2:4], rows[5]]:  # one image each
+        expected = library(opened(row), return_tensors="pt", return_row_col_info=True)
+        torch.testing.assert_close(
+            prompter.pixel_values(row), expected["pixel_values"][0], atol=1e-5, rtol=0
+        )
+        grid = expected["rows"][0][0], expected["cols"][0][0]
+        marks = get_image_prompt_string(
+            *grid, 1, "<fake_token_around_image>", "<image>", "<global-img>"
+        )
+        assert prompter.images.marks(prompter.tile_counts(row)[0]) == marks
+
+
+def test_smolvlm_has_at_most_max_tiles(folders):
+    images = load_backbone(folders / "smolvlm", SETTINGS).prompter.images
+    # four tiles: 4 x 2 would be 8, 3 x 2 six; two tiles wide, half as high: 2 x 1
+    assert images.tile_count(200, 100) == (2, 1)
+    assert images.tile_count(100, 400) == (1, 4)
+    assert images.tile_count(50, 50) == (2, 2)
+
+
 def test_image_size_caps_the_area_of_a_qwen_image(folders, rows):
     prompter = load_backbone(folders / "qwen2_vl", SETTINGS | {"image_size": 84}).prompter
     assert [prompter.tile_counts(row) for row in rows[:4]] == [[4], [6, 4], [4], [5]]
@@ -120,9 +158,18 @@ QWEN_TEXT = (
 )
 
 
+SMOLVLM_TEXT = (
+    "<|im_start|>User:<fake_token_around_image><row_1_col_1><image><fake_token_around_image>"
+    "<row_1_col_2><image>\n\n<fake_token_around_image><global-img><image>"
+    "<fake_token_around_image>Q1?<end_of_utterance>\nAssistant: A1<end_of_utterance>\n"
+    "User: Q2?<end_of_utterance>\nAssistant: A2<end_of_utterance>\n"
+)
+
+
 @pytest.mark.parametrize(
     ("family", "tiles", "text", "answers"),
     [
+        ("smolvlm", (2, 1), SMOLVLM_TEXT, " A1<end_of_utterance> A2<end_of_utterance>"),
         ("llava", 1, LLAVA_TEXT, "A1</s>A2</s>"),
         ("qwen2_vl", 2, QWEN_TEXT, "A1<|im_end|>A2<|im_end|>"),
     ],

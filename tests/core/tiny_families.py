@@ -104,7 +104,28 @@ def qwen2_5_vl(folder):
     return Qwen2_5_VLForConditionalGeneration(config), {"size": size}
 
 
-MAKERS = {"llava": llava, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl}
+IDEFICS_TOKENS = {"pad": "<pad>", "bos": "<|im_start|>", "eos": "<end_of_utterance>"}
+IDEFICS_TOKENS |= {"edge": "<fake_token_around_image>", "whole": "<global-img>"}
+IDEFICS_TOKENS |= {"image": "<image>"}
+IDEFICS_TOKENS |= {f"{r}{c}": f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)}
+
+
+def smolvlm(folder):
+    """Tiles of 28 pixels, 2 x 2 patches, one token each."""
+    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
+
+    size = make_tokenizer(folder, IDEFICS_TOKENS, "unusable: {{ messages[0].content[0].type.x }}")
+    config = SmolVLMConfig(
+        vision_config=WIDTHS | {"num_hidden_layers": 2, "image_size": 28, "patch_size": 14},
+        text_config=TEXT | {"model_type": "llama", "vocab_size": size, "pad_token_id": 0},
+        image_token_id=list(IDEFICS_TOKENS).index("image"),
+        scale_factor=2,
+    )
+    sizes = {"size": {"longest_edge": 4 * 28}, "max_image_size": {"longest_edge": 28}}
+    return SmolVLMForConditionalGeneration(config), sizes
+
+
+MAKERS = {"llava": llava, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "smolvlm": smolvlm}
 
 
 def write_backbone(family, folder):

@@ -22,6 +22,7 @@ class Family:
     token: ClassVar[str]  # text of one image token
     after: ClassVar[str] = "\n"
     chat_template: ClassVar[str | None] = None  # instead of the folder's
+    end_of_turn: ClassVar[str | None] = None  # instead of the tokenizer's end token
 
     tile: int
     tokens_per_tile: int
@@ -40,12 +41,15 @@ class Family:
 
     # --- images ---
 
-    def marks(self, tiles: int) -> str:
-        """The text that stands for an image of so many tiles."""
+    def marks(self, tiles: Any) -> str:
+        """The text that stands for an image with this :meth:`tile_count`."""
         return f"{self.before}{self.token * (tiles * self.tokens_per_tile)}{self.after}"
 
-    def tile_count(self, width: int, height: int) -> int:
-        """Tiles of an image of this size: one, unless the family cuts images up."""
+    def tile_count(self, width: int, height: int) -> Any:
+        """Tiles of an image of this size: one, unless the family cuts images up.
+
+        Columns and rows where the text shows the grid.
+        """
         return 1
 
     def pixels(self, images: list[Image]) -> Any:
@@ -80,3 +84,7 @@ class Family:
     def vision_states(self, model: nn.Module, thumbnails: Tensor) -> Tensor:
         """Last hidden states of thumbnails, ``(B, tokens, vision_width)``."""
         return model.model.vision_tower(pixel_values=thumbnails).last_hidden_state
+
+    def language_model(self, model: nn.Module) -> nn.Module:
+        """The language model without its head."""
+        return model.model.language_model

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Llava(Family):
-    """The shorter side becomes ``tile`` pixels, what the longer one has in excess is cut off."""
+    """The shorter side becomes ``tile`` pixels, what the longer one has in excess is cut off.
+
+    ``max_tiles`` does not apply.
+    """
 
     token = "<image>"
     # Vicuna's conversation. The published template expects lists of parts and ends no answer. The

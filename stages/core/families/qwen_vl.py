@@ -18,7 +18,10 @@ THUMBNAIL = 448  # pixels, side of the square that features are read from, where
 
 
 class QwenVL(Family):
-    """A token's square (28 pixels) is the tile; ``image_size`` squared caps an image's area."""
+    """A token's square (28 pixels) is the tile; ``image_size`` squared caps an image's area.
+
+    ``max_tiles`` does not apply.
+    """
 
     before, token, after = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
     tokens_per_tile = 1
