@@ -21,13 +21,13 @@ from stages.core import cli
 from stages.core.errors import InputError
 
 WORDS_SHARE = 0.22  # of the time: the vision tower alone
-WORDS_BATCH, TURNS_BATCH = 16, 3
-LENGTH = 256  # tokens of a packed sequence
+WORDS_BATCH, TURNS_BATCH = 16, 5
+LENGTH = 160  # tokens of a packed sequence
 # By phase and part of the name. The projector starts with small weights (0.01 and 0.03): a step
 # of Adam beyond a hundredth of that is noise, and the language model then never reads it.
 LEARNING_RATES = {
     "words": {"vision_tower": 2e-4, "multi_modal_projector": 2e-4, "head": 1e-3, "": 0.0},
-    "turns": {"vision_tower": 1e-4, "multi_modal_projector": 4e-5, "": 5e-4},
+    "turns": {"vision_tower": 1e-4, "multi_modal_projector": 4e-5, "": 7e-4},
 }
 WARM_UP = 0.02
 CHECKPOINT_SECONDS = 240

@@ -23,6 +23,19 @@ BOX = (
     "Where is <ref>{}</ref>? Give its bounding box.",
     "Locate {} with a bounding box.",
 )
+# The share of a family's turns that alignment uses: long or easily learned ones give way.
+KEPT = {
+    "choice_name": 0.3,
+    "choice_kind": 0.3,
+    "choice_word": 0.3,
+    "relation": 0.4,
+    "spell": 0.4,
+    "letter": 0.4,
+    "digit": 0.5,
+    "place": 0.6,
+    "count": 0.5,
+    "yes_no": 0.5,
+}
 # "sky" is weather and space
 KINDS = tuple("animal building clothing food person plant sky symbol tool vehicle".split())  # noqa: SIM905
 
@@ -263,5 +276,8 @@ def _nth(item: Item, items: tuple[Item, ...]) -> str:
 
 
 def make_turns(scene: Scene, pool: Pool, seed: int) -> list[Turn]:
-    """The shuffled turns of scene number ``seed``."""
-    return Asker(scene, pool, numpy.random.default_rng([seed, 1])).turns()
+    """The shuffled turns of scene number ``seed``, thinned by :data:`KEPT`; at least one."""
+    random = numpy.random.default_rng([seed, 1])
+    turns = Asker(scene, pool, random).turns()
+    kept = [turn for turn in turns if random.random() < KEPT.get(turn.family, 1.0)]
+    return kept or turns[:1]

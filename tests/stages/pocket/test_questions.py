@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from stages.pocket.questions import Asker, box_text, make_turns, place_name, with_article
+from stages.pocket.questions import Asker, box_text, place_name, with_article
 from stages.pocket.scenes import Item, Scene, make_scene
 
 FROG = Item((0.1, 0.1, 0.3, 0.4), "frog", "animal", "A green frog.", ("pond",), "green")
@@ -87,7 +87,8 @@ def test_a_single_object_is_captioned_by_its_own_sentence(pool):
 def test_charts_and_texts_are_answered_from_their_values(pool):
     for seed in range(200):
         scene = make_scene(pool, 56, seed)
-        answers = {t.question.split("\n")[0]: t.answer for t in make_turns(scene, pool, seed)}
+        turns = Asker(scene, pool, _random(seed)).turns()
+        answers = {t.question.split("\n")[0]: t.answer for t in turns}
         if scene.family == "charts":
             longest = max(scene.items, key=lambda item: item.value).name
             assert answers.get("Which bar is the longest?", longest) == longest
