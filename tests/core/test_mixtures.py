@@ -13,6 +13,7 @@ from stages.core.errors import InputError
 from stages.core.gates import SampleGate, SequenceRouter, TokenRouter, balance_loss, keep_top
 from stages.core.mixtures import LowRank, Mixture, SavedMixtures, read_state
 from stages.core.ranks import slot_name, split, spread
+from tests.core.tiny_families import write_backbone
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 LIMITS = {"max_new_tokens": 6, "min_new_tokens": 6}
@@ -425,3 +426,49 @@ def test_the_state_describes_itself(tiny, tmp_path):
     mixture.save(tmp_path / "s")
     notes = json.loads((tmp_path / "s" / "mixture.json").read_text())
     assert notes == {"ranks": {"llm_0_o": [2, 1]}, "scale": 2.0, "one_a": False, "top_k": 1}
+
+
+# --- families of backbones ---
+
+
+@pytest.fixture
+def family(request, tmp_path):
+    """A tiny backbone of another architecture than InternVL."""
+    write_backbone(request.param, tmp_path / request.param)
+    return load_backbone(tmp_path / request.param, SETTINGS | {"max_tiles": 4})
+
+
+ALL = ["llava", "smolvlm", "qwen2_vl", "qwen2_5_vl"]
+TILED = ALL[:2]  # their vision encoders have one row per tile
+
+
+@pytest.mark.parametrize("family", ALL, indirect=True)
+def test_tokens_are_routed_in_every_family(family, three_samples):
+    mixture = mixed(family, on_all(family, [1, 1]), token_router())
+    got = last_logits(mixture.model, prompts(family, three_samples))
+    for row, sample in enumerate(three_samples):
+        alone = last_logits(mixture.model, prompts(family, [sample]))
+        torch.testing.assert_close(got[row : row + 1], alone, atol=1e-3, rtol=1e-3)
+    together = mean_embeddings(mixture, training_batch(family, three_samples))
+    alone = [mean_embeddings(mixture, prompts(family, [sample])) for sample in three_samples]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", TILED, indirect=True)
+def test_samples_are_weighted_in_families_with_tiles(family, three_samples):
+    mixture = mixed(family, on_all(family, [1, 2]), lambda slot, n: SampleGate())
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    mixture.describe = lambda inputs: weights
+    got = last_logits(mixture.model, prompts(family, three_samples))
+    for row, sample in enumerate(three_samples):
+        mixture.describe = lambda inputs, row=row: weights[row : row + 1]
+        alone = last_logits(mixture.model, prompts(family, [sample]))
+        torch.testing.assert_close(got[row : row + 1], alone, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl"], indirect=True)
+def test_samples_cannot_be_weighted_where_tiles_are_packed(family, three_samples):
+    mixture = mixed(family, on_all(family, [1, 2]), lambda slot, n: SampleGate())
+    mixture.describe = lambda inputs: torch.ones(3, 2)
+    with pytest.raises(InputError, match="one row per image tile in the vision tower"):
+        last_logits(mixture.model, prompts(family, three_samples))
