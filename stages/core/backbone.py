@@ -124,7 +124,8 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     tokenizer = AutoTokenizer.from_pretrained(path)
     images = families.load(path, model.config, settings)
     tokenizer.chat_template = images.chat_template or tokenizer.chat_template
-    tokenizer.eos_token = images.end_of_turn or tokenizer.eos_token
+    if images.end_of_turn:
+        tokenizer.eos_token = images.end_of_turn
     return Backbone(model, Prompter(tokenizer, images), find_slots(model), device, str(path))
 
 
