@@ -33,7 +33,7 @@ SIF := results/images/cmit-pipeline_0.1.0.sif
 demo: .venv/runtime
 	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
 	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
-	$(BIN)/python -m stages.inspect results/demo/metrics.json
+	@cat results/demo/logs/score/score.log
 	@echo "The report is $(CURDIR)/results/demo/report.html"
 
 test: .venv/dev

@@ -142,14 +142,19 @@ def _folder(path: Path) -> Iterator[RenderableType]:
     from stages.core import display
 
     weights, config = path / "adapter_model.safetensors", path / "adapter_config.json"
-    if not (weights.is_file() and config.is_file()):
+    others = sorted(set(path.glob("*.safetensors")) - {weights})
+    if not (weights.is_file() and config.is_file()) and not others:
         names = ", ".join(sorted(item.name for item in path.iterdir())) or "nothing"
         raise InputError(
-            f"{path}: not an expert's folder (adapter_config.json and adapter_model.safetensors); "
-            f"it holds {names}. Give one file."
+            f"{path}: not an expert's folder (adapter_config.json and adapter_model.safetensors, "
+            f"or other safetensors files of a method); it holds {names}. Give one file."
         )
-    entries, _ = _tensors(weights)
-    yield from display.adapter(_read_object(config), {name: shape for name, _, shape, _ in entries})
+    if weights.is_file() and config.is_file():
+        shapes = {name: shape for name, _, shape, _ in _tensors(weights)[0]}
+        yield from display.adapter(_read_object(config), shapes)
+    for file in others:
+        yield file.name
+        yield from display.tensors(_tensors(file)[0])
     if (path / "training.json").is_file():
         yield from display.training(_read_object(path / "training.json"))
     if (path / "provenance.json").is_file():

@@ -289,6 +289,12 @@ class TestExpert:
         assert "loss 8 → 1 █▅▂" in lines
         assert "seed 7" in lines
 
+    def test_a_mixture_lists_its_tensors(self, shown, tmp_path) -> None:
+        save_file({"llm.0.o.lora_A": torch.zeros(2, 3)}, tmp_path / "mixture.safetensors")
+        lines = shown(tmp_path)
+        assert lines[0] == "mixture.safetensors"
+        assert any("llm.0.o.lora_A" in line and "2 × 3" in line for line in lines)
+
     def test_another_folder(self, fails, tmp_path) -> None:
         (tmp_path / "b.json").touch()
         assert "not an expert's folder" in (message := fails(tmp_path))
