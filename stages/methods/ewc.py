@@ -30,6 +30,8 @@ FISHER = "fisher.safetensors"
 class EWC(Method):
     """Sequential LoRA that is held back where earlier tasks' likelihood is sensitive."""
 
+    # ASSUME: published strengths span 0.5 to 5000. At 100 the penalty is 0.34 nats where plain
+    # sequential LoRA ends after one task of the demo stream; at 1 it is 0.0034, without effect.
     options = {
         "strength": {
             "description": "Lambda, the weight of the penalty.",

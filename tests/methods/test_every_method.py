@@ -66,7 +66,7 @@ def test_answers_become_likelier(last, loaded, tiny_folder):
     with torch.no_grad(), model.using(names) as active:
         after = token_losses(active.eval(), batch)[0].mean()
         before = token_losses(untouched, batch)[0].mean()
-    assert after < 0.9 * before
+    assert after < 0.98 * before  # equal if nothing was learnt or nothing is active
     assert all(loss > 0 for _, loss in last.summary["loss"])
 
 
