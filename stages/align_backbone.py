@@ -82,9 +82,7 @@ class Trainer:
         self.out, self.seed, self.device, self.progress = out, seed, device, progress
         self.image_tokens = image_tokens(settings["size"]["height"])
         self.weights = trainable(model)
-        groups = [
-            {"params": [w], "name": name, "lr": 0.0} for name, w in self.weights.items()
-        ]
+        groups = [{"params": [w], "name": name, "lr": 0.0} for name, w in self.weights.items()]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         self.ends = {"words": 60 * minutes * WORDS_SHARE, "turns": 60 * minutes}
         self.saved = time.monotonic()

@@ -227,11 +227,15 @@ def turns_loss(model: nn.Module, images: torch.Tensor, batch: Batch) -> tuple:
 
     Only positions that carry weight go through the output layer.
     """
-    device = images.device
+    device, dtype = images.device, model.get_input_embeddings().weight.dtype
+    # added to the scores: a boolean mask means that to one attention implementation only
+    closed = torch.zeros(batch.mask.shape, dtype=dtype).masked_fill(
+        ~batch.mask, torch.finfo(dtype).min
+    )
     hidden = model.model(
         input_ids=batch.ids.to(device),
         pixel_values=images,
-        attention_mask=batch.mask.to(device),
+        attention_mask=closed.to(device),
         position_ids=batch.positions.to(device),
         use_cache=False,
     ).last_hidden_state
