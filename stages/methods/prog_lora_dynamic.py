@@ -1,0 +1,144 @@
+"""ProgLoRA, dynamic: a LoRA block per task, mixed by what the prompt asks for; no task identity.
+
+Yu et al., Findings of ACL 2025. Query ``q = LayerNorm(W2 SiLU(W1 maxpool(prompt)))``, a key k_j
+per block, ``w = softmax(K q / sqrt d)`` over all keys, ``y = W x + s sum_j w_j B_j A_j x``: one
+weight vector per sample for all slots, found when the prompt is read and kept while the answer
+is decoded. In task t block t, key t and the query net learn. Recall: of every finished task a few
+pooled prompts and their mean weights are kept; the loss has
+``lambda KL(stored, zero-padded || weights now)``, lambda = 1.
+
+ASSUME, where the source is open: the prompt is the instruction's text tokens; keys start small,
+so that weights start about equal; the mean weights of a task are those of its remembered prompts;
+the KL is a mean over prompts and tasks; the query net narrows if it would take more than a quarter
+of the budget; with one key there is nothing to learn about weights, so in the first task the block
+has the whole budget.
+
+The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.sampling import pick
+from stages.methods.base import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datasets import Dataset
+    from torch import Tensor
+
+    from stages.core.backbone import Backbone
+    from stages.core.experts import Job
+    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.methods.base import Run
+
+WIDEST = 100  # bottleneck of the query net as published
+
+
+class ProgLoRADynamic(Method):
+    """The pool of blocks; every state holds all blocks so far."""
+
+    options = {
+        "bottleneck": {
+            "description": "Width of the query net; null: 100, less if the budget is small.",
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "default": None,
+        },
+        "memory": {
+            "description": "Prompts remembered of every finished task, as pooled features.",
+            "type": "integer",
+            "minimum": 1,
+            "default": 64,
+        },
+        "recall": {
+            "description": "Weight lambda of the KL on remembered prompts.",
+            "type": "number",
+            "minimum": 0,
+            "default": 1.0,
+        },
+    }
+
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+        from stages.core.backbone import feature_sizes
+        from stages.core.pools import grown
+        from stages.core.ranks import budget_of, slot_name, spread
+
+        self.seed = seed
+        expert, folder = job.config["expert"], next(iter(states.values()), None)
+        budget, width = budget_of(job.slots, job.config), feature_sizes(backbone)[1]
+        bottleneck = self.option(job, "bottleneck")
+        if bottleneck is None:
+            bottleneck = min(WIDEST, max(1, int(budget / 4 / (2 * width))))
+        routing = (2 * bottleneck + 3) * width if folder else 0  # W1, W2, LayerNorm, key
+        units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
+        ranks = spread(units, dict.fromkeys(units, 1), budget - routing)
+        notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
+        notes = {"allocations": [], "memories": []} | notes | {"bottleneck": bottleneck}
+        pool = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        pool.restore(tensors, folder, grown=True)
+        if not folder:
+            pool.extra.requires_grad_(False)
+        return pool
+
+    def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
+        from stages.core.pools import max_prompt, prompts_of
+
+        strength, notes = self.option(job, "recall"), model.notes
+
+        def loss(batch: dict[str, Any]) -> Tensor:
+            model.now.given = model.extra(max_prompt(model, batch))
+            answers = model.answer_loss(batch)
+            if not notes["allocations"]:
+                return answers
+            forgotten = model.extra.recall(notes["allocations"])
+            return answers + strength * forgotten * model.share(batch)
+
+        model.describe = None  # the batch of training tells where its answers begin
+        history = run(model, loss, rows)
+        kept = pick(len(rows), self.option(job, "memory"), self.seed, f"{job.task} memory")
+        size = job.config["training"]["micro_batch_size"]
+        prompts = prompts_of(model, rows.select(kept), size, max_prompt)
+        notes["allocations"].append(model.extra(prompts).mean(dim=0).tolist())
+        notes["memories"].append(len(prompts))
+        model.extra.remember(prompts)
+        model.describe = weigh(model)
+        return history
+
+    def save(self, model: Mixture, job: Job, folder: Path) -> None:
+        model.save(folder)
+
+    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        from stages.core.mixtures import SavedMixtures
+
+        return SavedMixtures(backbone, states, build)
+
+
+def build(
+    backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+) -> Mixture:
+    """The pool that a state's notes describe; its weights follow the prompt."""
+    import torch
+
+    from stages.core.backbone import feature_sizes
+    from stages.core.pools import Selector, build_pool
+
+    torch.manual_seed(seed)
+    width = feature_sizes(backbone)[1]
+    selector = Selector(len(notes["tasks"]), width, notes["bottleneck"], notes["memories"])
+    pool = build_pool(backbone, notes, selector, dropout=dropout, seed=seed)
+    pool.describe = weigh(pool)
+    return pool
+
+
+def weigh(pool: Mixture) -> Callable[[dict[str, Any]], Tensor]:
+    """Weights of the blocks from the prompt: inputs of a pass -> ``(B, blocks)``."""
+    from stages.core.pools import max_prompt
+
+    return lambda inputs: pool.extra(max_prompt(pool, inputs))
+
+
+METHOD = ProgLoRADynamic
