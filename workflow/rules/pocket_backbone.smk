@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+
 configfile: "workflow/config/pocket_backbone.yaml"
 
 
@@ -74,16 +75,16 @@ rule align_backbone:
         pool=f"{ROOT}/pool",
     output:
         f"{ROOT}/delta.safetensors",
-    params:
-        train=f"{ROOT}/train",  # undeclared, so that a stopped run is not deleted
-        minutes=config["minutes"],
-        seed=config["seed"],
     log:
         f"{ROOT}/logs/align_backbone.log",
     threads: 16
     resources:
         gpu=0,
         mem_mb=12000,
+    params:
+        train=f"{ROOT}/train",  # undeclared, so that a stopped run is not deleted
+        minutes=config["minutes"],
+        seed=config["seed"],
     shell:
         "(python -m stages.align_backbone --backbone {input.backbone} --pool {input.pool} "
         "--out {params.train} --minutes {params.minutes} --seed {params.seed} "
@@ -108,11 +109,11 @@ rule evaluate_backbone:
         pool=f"{ROOT}/pool",
     output:
         f"{ROOT}/evaluation.json",
+    log:
+        f"{ROOT}/logs/evaluate_backbone.log",
     params:
         samples=config["samples"],
         seed=config["seed"],
-    log:
-        f"{ROOT}/logs/evaluate_backbone.log",
     shell:
         "python -m stages.evaluate_backbone --backbone {input.backbone} --pool {input.pool} "
         "--out {output} --samples {params.samples} --seed {params.seed} > {log} 2>&1"
