@@ -74,9 +74,9 @@ class Pool:
         return self.things[random.choice(self.by_kind[kind])]
 
     def draw_things(self, random: numpy.random.Generator, count: int) -> list[Thing]:
-        """Objects of different names."""
+        """Objects of different names, fewer if the pool has fewer names."""
         things: dict[str, Thing] = {}
-        while len(things) < count:
+        while len(things) < min(count, len(self.names)):
             thing = self.draw_thing(random)
             things.setdefault(thing.name, thing)
         return list(things.values())

@@ -126,7 +126,7 @@ def number_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene
     text = "".join(str(random.integers(10)) for _ in range(count))
     crops = [pool.digits[int(d)][random.integers(len(pool.digits[int(d)]))] for d in text]
     strip = numpy.concatenate(crops, axis=1)  # (28, 28 n)
-    width = int(size * random.uniform(0.75, 1.0)) if count > 2 else 34 * count
+    width = int(size * (random.uniform(0.75, 1.0) if count > 2 else 0.3 * count))
     height = min(round(28 * width / strip.shape[1] * random.uniform(0.9, 1.4)), size)
     mask = Image.fromarray(strip).resize((width, height), Image.Resampling.BICUBIC)
     dark = random.random() < 0.5
