@@ -4,7 +4,7 @@
 # make tiny   every stage on random weights and three tiny tasks
 # make bench  benchmarks of the stages that touch many rows
 # make image  container image with the dependencies
-# make clean  remove results of tiny and demo runs (nothing else)
+# make clean  remove the results of demo, tiny and CI runs (nothing else)
 
 PYTHON ?= python3.11
 CORES ?= all
@@ -59,4 +59,4 @@ image:
 	apptainer build --force $(SIF) docker-archive:$(SIF:.sif=.tar)
 
 clean:
-	rm -rf results/demo results/tiny
+	rm -rf results/demo results/tiny results/ci

@@ -2,7 +2,7 @@
 # note the command and make what follows the --out flags. Experts and backbones are folders, the
 # choice of a parent is a file laid out beforehand.
 python() {
-  echo "$*" >> commands.txt
+  echo "$*" > "commands/$$-$RANDOM"
   while [ $# -gt 0 ]; do
     case "$1" in
       --out*)

@@ -80,12 +80,13 @@ class Project:
             file = self.folder / "transfers" / f"{task}.json"
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(transfer(task, parent)))
+        (self.folder / "commands").mkdir()
         done = self.snakemake("--forceall", BASH_ENV=str(HERE / "fake_python.sh"))
         assert done.returncode == 0, done.stdout + done.stderr
 
     def commands(self, stage: str) -> list[list[str]]:
         """The command lines of a stage that a pretended run would have run."""
-        lines = (self.folder / "commands.txt").read_text().splitlines()
+        lines = (file.read_text() for file in (self.folder / "commands").iterdir())
         return [line.split() for line in lines if line.startswith(f"-m stages.{stage} ")]
 
 

@@ -10,6 +10,8 @@ from stages.core.config import PRESETS, load_config, schema
 from stages.core.scopes import STAGE_KEYS
 
 FOLDER = Path("workflow/config")
+OTHER_WORKFLOW = FOLDER / "pocket_backbone.yaml"
+FILES = sorted(set(FOLDER.glob("*.yaml")) - {OTHER_WORKFLOW})
 
 
 def leaves(rule: dict, prefix: str = "") -> dict[str, dict]:
@@ -44,7 +46,7 @@ def test_the_table_of_keys_is_the_schema() -> None:
     assert all(f"| `{key}` |" in table for key, rule in KEYS.items() if "properties" not in rule)
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid_and_named_in_the_readme(file: Path) -> None:
     assert load_config(file)["stream"] == file.stem
     assert f"`{file.name}`" in (FOLDER / "README.md").read_text()
