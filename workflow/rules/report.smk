@@ -7,6 +7,7 @@ rule report:
     input:
         scores=f"{ROOT}/scores.parquet",
         metrics=f"{ROOT}/metrics.json",
+        template="stages/core/report_template.html",
         profiles=of_runs("profile_gradients", "profiles/{task}.parquet"),
         allocations=of_runs("allocate_experts", "allocations/{task}.json"),
         routers=of_runs("fit_router", "routers/{task}.json"),

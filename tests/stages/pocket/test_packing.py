@@ -112,10 +112,14 @@ def test_cells_say_what_they_show(backbone):
     assert cells.boxes[3] == pytest.approx([0.5, 0.55, 1.0, 1.0])
 
 
-def test_training_goes_on_from_its_checkpoint(tiny_folder, pool_folder, tmp_path):
+def test_training_goes_on_from_its_checkpoint(tiny_folder, pool_folder, tmp_path, monkeypatch):
     """A short run leaves a delta that fits the model; a longer one continues its count."""
+    from itertools import count
+    from types import SimpleNamespace
+
     from safetensors import safe_open
 
+    from stages import align_backbone as stage
     from stages.align_backbone import align_backbone
     from stages.pocket.delta import apply_delta, read_delta
 
@@ -123,6 +127,8 @@ def test_training_goes_on_from_its_checkpoint(tiny_folder, pool_folder, tmp_path
         with safe_open(tmp_path / "checkpoint" / "state.safetensors", "pt") as stored:
             return json.loads(stored.metadata()["progress"])
 
+    ticks = count()  # a clock that moves 10 ms at each look, however busy the machine is
+    monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: 0.01 * next(ticks)))
     align_backbone(tiny_folder, pool_folder, tmp_path, minutes=0.01, seed=0)
     first = progress()
     assert first["phase"] == "turns"
