@@ -20,13 +20,13 @@ from pathlib import Path
 from stages.core import cli
 from stages.core.errors import InputError
 
-WORDS_SHARE = 0.22  # of the time: the vision tower alone
+WORDS_SHARE = 0.25  # of the time: the vision tower alone
 WORDS_BATCH, TURNS_BATCH = 16, 5
 LENGTH = 160  # tokens of a packed sequence
 # By phase and part of the name. The projector starts with small weights (0.01 and 0.03): a step
 # of Adam beyond a hundredth of that is noise, and the language model then never reads it.
 LEARNING_RATES = {
-    "words": {"vision_tower": 2e-4, "multi_modal_projector": 2e-4, "head": 1e-3, "": 0.0},
+    "words": {"vision_tower": 4e-4, "multi_modal_projector": 2e-4, "head": 1e-3, "": 0.0},
     "turns": {"vision_tower": 1e-4, "multi_modal_projector": 4e-5, "": 7e-4},
 }
 WARM_UP = 0.02
@@ -59,7 +59,11 @@ def align_backbone(backbone: Path, pool_folder: Path, out: Path, minutes: float,
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = json.loads((backbone / "preprocessor_config.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(backbone)
-    model = AutoModelForImageTextToText.from_pretrained(backbone, dtype=torch.bfloat16)
+    model = AutoModelForImageTextToText.from_pretrained(
+        backbone,
+        dtype=torch.bfloat16,
+        attn_implementation="sdpa" if device == "cuda" else "eager",  # a quarter faster on CPUs
+    )
     model = alignment.prepare(model).to(device).train()
     pool = read_pool(pool_folder, "train")
     progress = Progress()

@@ -46,6 +46,7 @@ class Scene:
     text: str = ""
 
 
+SHORT = 6  # letters of a short word
 SIDES = {1: (0.45, 1.0), 2: (0.35, 0.65), 3: (0.28, 0.5), 4: (0.25, 0.42)}  # of the longer side
 
 
@@ -88,7 +89,7 @@ def text_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene:
     """One or two rendered words in one font and colour each."""
     image, background = draw_background(random, size)
     count = 2 if random.random() < 0.3 else 1
-    words = [pool.words[random.integers(len(pool.words))] for _ in range(count)]
+    words = [_word(random, pool) for _ in range(count)]
     if random.random() < 0.25:
         words = [word.upper() for word in words]
     colour, ink = draw_ink(random, image)
@@ -111,6 +112,14 @@ def text_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene:
         items.append(Item(tuple(v / size for v in box), word, "text", colour=colour))
     items.sort(key=lambda item: item.box[1])
     return Scene(image, "text", tuple(items), background, " ".join(i.name for i in items))
+
+
+def _word(random: numpy.random.Generator, pool: Pool) -> str:
+    """A word of the pool; every other one is short, for letters are learnt from large ones."""
+    words = pool.words
+    if random.random() < 0.5:
+        words = [word for word in words if len(word) <= SHORT] or words
+    return words[random.integers(len(words))]
 
 
 def _word_picture(word: str, font: ImageFont.FreeTypeFont, ink: tuple, size: int) -> Image.Image:
@@ -196,7 +205,7 @@ MAKERS = {
     "charts": chart_scene,
     "maps": map_scene,
 }
-SHARES = {"objects": 0.62, "text": 0.17, "numbers": 0.09, "charts": 0.05, "maps": 0.07}
+SHARES = {"objects": 0.52, "text": 0.24, "numbers": 0.12, "charts": 0.05, "maps": 0.07}
 
 
 def make_scene(pool: Pool, size: int, seed: int) -> Scene:
