@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,8 +11,9 @@ from stages.core.errors import InputError
 from stages.core.provenance import source_hash
 from stages.core.scopes import STAGE_KEYS, Plan, split_scope
 
-# Jobs run with the Python that runs Snakemake, also where its environment is not activated.
-os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+include: "environment.smk"
+
 
 try:
     config.update(complete(config, ", ".join(map(os.path.relpath, workflow.configfiles))))

@@ -8,23 +8,12 @@ The pool is built from Debian packages, so this needs a Debian system; alignment
 there is one. A stopped alignment goes on from results/pocket_backbone/train/checkpoint.
 """
 
-import os
-import sys
-from pathlib import Path
-
 
 configfile: "workflow/config/pocket_backbone.yaml"
 
 
-# Jobs run with the Python that runs Snakemake. Tensors of a training step are large: without
-# these settings glibc returns them to the kernel every time, a third of the time on a CPU.
-os.environ.update(
-    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-    MALLOC_MMAP_THRESHOLD_=str(2**32),
-    MALLOC_TRIM_THRESHOLD_=str(2**34),
-    MALLOC_TOP_PAD_=str(2**28),
-    GLIBC_TUNABLES="glibc.malloc.hugetlb=1",
-)
+include: "environment.smk"
+
 
 ROOT = "results/pocket_backbone"
 UNALIGNED = "results/backbones/pocket-unaligned"

@@ -1,0 +1,18 @@
+"""The environment of jobs."""
+
+import os
+import sys
+from pathlib import Path
+
+# Jobs run with the Python that runs Snakemake, also where its environment is not activated.
+os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+# Tensors of a training step are large, and glibc returns them to the kernel after every use,
+# which then clears the pages again: without these settings that is up to a third of the time of
+# training on a CPU.
+os.environ.update(
+    MALLOC_MMAP_THRESHOLD_=str(2**32),
+    MALLOC_TRIM_THRESHOLD_=str(2**34),
+    MALLOC_TOP_PAD_=str(2**28),
+    GLIBC_TUNABLES="glibc.malloc.hugetlb=1",
+)
