@@ -1,11 +1,13 @@
 """Greedy answers of a method to a task's test rows: one per distinct (sample, expert set).
 
-Reads the routes, the test rows, the backbone and the states the routes name; writes one text per
-distinct pair, from which every stage of the matrix is joined.
+Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
+and the states the routes name; writes one text per distinct pair, from which every stage of the
+matrix is joined.
 
     python -m stages.predict --method dmole --task signs_ocr \\
         --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
         --data results/pocket/data/signs_ocr/test.parquet --backbone results/backbones/pocket \\
+        --untouched results/pocket/backbone_predictions/signs_ocr.parquet \\
         --states results/pocket/seed0/dmole/experts/signs_ocr \\
         --config workflow/config/pocket.yaml \\
         --out results/pocket/seed0/dmole/predictions/signs_ocr.parquet
@@ -37,6 +39,19 @@ def distinct_sets(routes: Iterable[dict[str, Any]]) -> Sets:
     return {names: list(ids) for names, ids in sets.items()}
 
 
+def untouched_answers(path: Path, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The backbone's own answers to these samples, from the file of ``predict_backbone``.
+
+    Raises:
+        InputError: a sample without answer.
+    """
+    rows = {row["sample_id"]: row for row in artifacts.read_table("predictions", path).to_pylist()}
+    for name in ids:
+        if name not in rows:
+            raise InputError(f"{path}: no answer to sample {name!r}; make the file again.")
+    return [rows[name] for name in ids]
+
+
 def predict(
     method: Method,
     backbone: Backbone,
@@ -55,25 +70,16 @@ def predict(
     """
     from tqdm import tqdm
 
-    from stages.core.backbone import generate
+    from stages.core.backbone import answer_rows
 
     model = method.load(backbone, states)
-    prompter = backbone.prompter
     total = sum(len(ids) for ids in sets.values())
     answers = []
     with tqdm(total=total, unit="sample", mininterval=5) as bar:
         for names, ids in sets.items():
-            found = {}
-            order = sorted(ids, key=lambda i: len(rows[i]["turns"][-1]["question"]))
             with model.using(list(names)) as active:
-                for start in range(0, len(order), batch_size):
-                    part = order[start : start + batch_size]
-                    batch = prompter.collate(
-                        [prompter.generation_example(rows[i]) for i in part], side="left"
-                    )
-                    texts = generate(active, prompter, backbone.to_device(batch), limits)
-                    found.update(zip(part, texts, strict=True))
-                    bar.update(len(part))
+                part = [rows[i] for i in ids]
+                found = answer_rows(backbone, active, part, limits, batch_size, bar.update)
             answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in ids]
     return answers
 
@@ -83,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--method", required=True)
     parser.add_argument("--task", required=True)
-    for flag in ("--routes", "--data", "--backbone", "--out"):
+    for flag in ("--routes", "--data", "--backbone", "--untouched", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     args = parser.parse_args(argv)
@@ -94,35 +100,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{args.data}: holds task {task['name']!r}, not {args.task!r}.")
     rows = {row["sample_id"]: row for row in artifacts.read_table("data", args.data).to_pylist()}
     sets = distinct_sets(artifacts.read_table("routes", args.routes).to_pylist())
+    known = untouched_answers(args.untouched, sets.pop((), []))
     given = {path.name: path for path in args.states or []}
     wanted = sorted({name for names in sets for name in names})
     for name in wanted:
         if name not in given:
             raise unknown("state", name, given, str(args.routes))
 
-    from stages.core.backbone import load_backbone
+    found, place = [], "cpu"
+    if sets:
+        from stages.core.backbone import load_backbone
 
-    backbone = load_backbone(args.backbone, used["backbone"])
-    answers = predict(
-        method,
-        backbone,
-        rows,
-        sets,
-        {name: given[name] for name in wanted},
-        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-        batch_size=used["prediction"]["batch_size"],
-    )
+        backbone = load_backbone(args.backbone, used["backbone"])
+        place = backbone.place
+        found = predict(
+            method,
+            backbone,
+            rows,
+            sets,
+            {name: given[name] for name in wanted},
+            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+            batch_size=used["prediction"]["batch_size"],
+        )
     inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
-    inputs |= {f"state:{name}": given[name] for name in wanted}
+    inputs |= {"untouched": args.untouched} | {f"state:{name}": given[name] for name in wanted}
     artifacts.write_table(
         "predictions",
         args.out,
-        answers,
+        known + found,
         task=args.task,
         method=args.method,
-        provenance=provenance.record(
-            "predict", inputs, used, device=backbone.place, method=args.method
-        ),
+        provenance=provenance.record("predict", inputs, used, device=place, method=args.method),
     )
 
 

@@ -13,6 +13,8 @@ from stages.core.prompts import IGNORE, Prompter
 from stages.core.slots import Slot, find_slots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor, nn
 
@@ -215,3 +217,23 @@ def generate(
         )
     answers = output[:, batch["input_ids"].shape[1] :]
     return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+
+def answer_rows(
+    backbone: Backbone,
+    model: nn.Module,
+    rows: list[dict[str, Any]],
+    limits: dict[str, int],
+    batch_size: int,
+    done: Callable[[int], Any],
+) -> dict[str, str]:
+    """Answers by sample id; rows of like length share a batch, and ``done`` hears of each."""
+    prompter, found = backbone.prompter, {}
+    order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        batch = prompter.collate([prompter.generation_example(row) for row in part], side="left")
+        texts = generate(model, prompter, backbone.to_device(batch), limits)
+        found |= {row["sample_id"]: text for row, text in zip(part, texts, strict=True)}
+        done(len(part))
+    return found

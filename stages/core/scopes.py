@@ -34,6 +34,7 @@ STAGE_KEYS: dict[str, tuple[str, ...]] = {
     "choose_parent": ("transfer",),
     "train_expert": ("expert", "training", "budget.ratio", *BACKBONE_KEYS),
     "route_samples": ("routing",),
+    "predict_backbone": ("prediction", *BACKBONE_KEYS),
     "predict": ("prediction", *BACKBONE_KEYS),
     "score": ("score",),
 }
@@ -47,6 +48,7 @@ SHARED = (
     "extract_features",
     "fit_router",
     "choose_parent",
+    "predict_backbone",
 )
 """Stages that are the same for every method, so that methods share what they write."""
 
@@ -178,7 +180,7 @@ class Plan:
             "extract_features": ("sample_subset",),
             "fit_router": ("extract_features",),
             "choose_parent": ("fit_router", "extract_features"),
-            "predict": ("route_samples", "train_expert"),
+            "predict": ("predict_backbone", "route_samples", "train_expert"),
         }.get(stage, ())
 
     def reads(self, stage: str, name: str) -> dict[str, dict]:
@@ -201,9 +203,9 @@ class Plan:
         owner = self.owner(stage, name) if name else ""
         return f"{seed}/{owner}" if owner else seed
 
-    def features_owner(self, name: str) -> str:
-        """Like :meth:`owner` for the features of test rows, which depend on no subset."""
-        stage = "extract_features"
+    def owner_of_test_rows(self, stage: str, name: str) -> str:
+        """Like :meth:`owner` for what test rows and backbone alone decide, whatever the seed:
+        the rows' features and the backbone's own answers."""
         same = self.slice_of(stage, "") == self.slice_of(stage, name)
         return "" if same else name
 

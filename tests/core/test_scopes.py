@@ -35,7 +35,7 @@ def owned(method: str, changed: dict) -> set[str]:
 
 AFTER_TRAINING = {"train_expert", "predict"}
 AFTER_ROUTERS = {"fit_router", "choose_parent", "route_samples", *AFTER_TRAINING}
-ALL = {stage for stage in STAGE_KEYS if stage != "score"}
+ALL = set(STAGE_KEYS) - {"score", "predict_backbone"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ ALL = {stage for stage in STAGE_KEYS if stage != "score"}
             {"profile_gradients", "allocate_experts", *AFTER_TRAINING},
         ),
         ({"subset.min_samples": 9}, ALL),
-        ({"prediction.batch_size": 3}, {"predict"}),
+        ({"prediction.batch_size": 3}, {"predict_backbone", "predict"}),
         ({"budget.ratio": 0.5}, set()),  # the value it has anyway
     ],
 )
@@ -82,10 +82,12 @@ def test_scopes_of_the_three_owners() -> None:
 
 
 def test_features_of_test_rows_do_not_depend_on_the_subset() -> None:
-    assert with_change("dmole", {"subset.min_samples": 9}).features_owner("changed") == ""
-    assert (
-        with_change("dmole", {"features.normalize": False}).features_owner("changed") == "changed"
-    )
+    stage = "extract_features"
+    subset = with_change("dmole", {"subset.min_samples": 9})
+    raw = with_change("dmole", {"features.normalize": False})
+    assert subset.owner_of_test_rows(stage, "changed") == ""
+    assert raw.owner_of_test_rows(stage, "changed") == "changed"
+    assert raw.owner_of_test_rows("predict_backbone", "changed") == ""
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from stages import methods
+from stages.core import artifacts
 from stages.core.backbone import load_backbone
+from stages.core.errors import InputError
 from stages.core.experts import ExpertModel
-from stages.predict import distinct_sets, predict
+from stages.predict import distinct_sets, predict, untouched_answers
+from stages.predict_backbone import predict_backbone
 from tests.conftest import make_row
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
@@ -116,3 +119,23 @@ def test_minimum_length(tiny, states, test_rows):
     )
     assert seen[0].shape[1] == 6
     assert tiny.prompter.tokenizer.eos_token_id not in seen[0]
+
+
+def test_the_backbones_own_answers(tiny, tiny_folder, states, test_rows):
+    rows = list(test_rows.values())
+    answers = predict_backbone(tiny, rows, limits=LIMITS, batch_size=3)
+    assert [a["sample_id"] for a in answers] == list(test_rows)
+    for answer in answers:
+        assert answer["experts"] == []
+        assert answer["text"] == plain_answer(
+            tiny_folder, states, [], test_rows[answer["sample_id"]]
+        )
+
+
+def test_a_sample_without_an_answer_of_the_backbone_is_named(tmp_path):
+    file = tmp_path / "untouched.parquet"
+    rows = [{"sample_id": name, "experts": [], "text": name.upper()} for name in "ab"]
+    artifacts.write_table("predictions", file, rows, task="t", method="zero_shot", provenance={})
+    assert [row["text"] for row in untouched_answers(file, ["b", "a"])] == ["B", "A"]
+    with pytest.raises(InputError, match=r"untouched\.parquet: no answer to sample 'c'"):
+        untouched_answers(file, ["a", "c"])

@@ -35,6 +35,7 @@ def test_a_fresh_tree_has_each_job_once(fresh: Project) -> None:
         "choose_parent": 3,
         "train_expert": 9,  # dmole, seq_ft, individual; the variant shares dmole's
         "route_samples": 15,
+        "predict_backbone": 3,
         "predict": 15,
         "score": 1,
         "report": 1,
@@ -49,6 +50,7 @@ def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> 
         "prepare_data",
         "train_expert",
         "route_samples",
+        "predict_backbone",
         "predict",
         "score",
         "report",

@@ -81,7 +81,11 @@ def test_a_deleted_expert_does_not_touch_its_siblings(finished: Project) -> None
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("max_tiles: 2", "max_tiles: 2\nprediction: {batch_size: 3}", {"predict"}),
+        (
+            "max_tiles: 2",
+            "max_tiles: 2\nprediction: {batch_size: 3}",
+            {"predict_backbone", "predict"},
+        ),
         (
             "router: {hidden: 8",
             "budget: {modality: even}\nrouter: {hidden: 8",

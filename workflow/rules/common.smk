@@ -99,10 +99,11 @@ def benchmark_files():
     own = (
         path.replace(ROOT, f"{BENCHMARKS}/{stage}", 1)
         for stage in STAGE_KEYS
+        if stage != "predict_backbone"
         for path in of_runs(stage, "{task}.tsv")
     )
-    of_test_rows = (f"{BENCHMARKS}/extract_features/{task}.tsv" for task in TASKS)
-    return [*own, *of_test_rows]
+    stages = ("extract_features", "predict_backbone")
+    return [*own, *(f"{BENCHMARKS}/{stage}/{task}.tsv" for stage in stages for task in TASKS)]
 
 
 # --- inputs: data and backbone ---
@@ -222,8 +223,14 @@ def features_to_route(wildcards):
     name = run_of(wildcards)
     if not plan.needs(name, "router"):
         return []
-    owner = plan.features_owner(name)
+    owner = plan.owner_of_test_rows("extract_features", name)
     return str(Path(ROOT, owner, "features", f"{wildcards.task}.parquet"))
+
+
+def untouched_answers(wildcards):
+    """What the backbone itself answers to the test rows."""
+    owner = plan.owner_of_test_rows("predict_backbone", run_of(wildcards))
+    return str(Path(ROOT, owner, "backbone_predictions", f"{wildcards.task}.parquet"))
 
 
 def states_at_test(wildcards):

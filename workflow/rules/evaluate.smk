@@ -29,11 +29,36 @@ rule route_samples:
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
 
+rule predict_backbone:
+    input:
+        backbone=BACKBONE_FILES,
+        data=f"{ROOT}/data/{{task}}/test.parquet",
+    output:
+        f"{ROOT}/{{place}}backbone_predictions/{{task}}.parquet",
+    log:
+        f"{LOGS}/predict_backbone/{{place}}{{task}}.log",
+    benchmark:
+        f"{BENCHMARKS}/predict_backbone/{{place}}{{task}}.tsv"
+    resources:
+        gpu=1,
+        cpus_per_task=4,
+        mem_mb=growing(16000),
+        runtime=720,
+    params:
+        backbone=backbone,
+        config=slice_of("predict_backbone"),
+        source=source_of("predict_backbone"),
+    shell:
+        "python -m stages.predict_backbone --data {input.data} --backbone {params.backbone}"
+        " --config {params.config:q} --out {output} > {log} 2>&1"
+
+
 rule predict:
     input:
         backbone=BACKBONE_FILES,
         data=f"{ROOT}/data/{{task}}/test.parquet",
         routes=of("route_samples", "routes/{task}.parquet"),
+        untouched=untouched_answers,
         states=of_tasks("train_expert", "experts/{task}", states_at_test),
     output:
         f"{ROOT}/{{scope}}/predictions/{{task}}.parquet",
@@ -54,7 +79,8 @@ rule predict:
         source=source_with_method("predict"),
     shell:
         "python -m stages.predict --method {params.method} --task {wildcards.task}"
-        " --routes {input.routes} --data {input.data} --backbone {params.backbone} {params.flags}"
+        " --routes {input.routes} --data {input.data} --backbone {params.backbone}"
+        " --untouched {input.untouched} {params.flags}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
 

@@ -1,0 +1,77 @@
+"""Greedy answers of the untouched backbone to a task's test rows, once for all methods and seeds.
+
+They are stage 0 of every method's matrix, and what a sample gets that no router knows.
+
+Reads the test rows and the backbone; writes one text per row, with an empty expert set.
+
+    python -m stages.predict_backbone --data results/pocket/data/signs_ocr/test.parquet \\
+        --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\
+        --out results/pocket/backbone_predictions/signs_ocr.parquet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core import artifacts, cli, config, provenance
+
+if TYPE_CHECKING:
+    from stages.core.backbone import Backbone
+
+
+def predict_backbone(
+    backbone: Backbone, rows: list[dict[str, Any]], *, limits: dict[str, int], batch_size: int
+) -> list[dict[str, Any]]:
+    """Answers without any expert: rows of ``artifacts.PREDICTIONS``, in the order of ``rows``.
+
+    Args:
+        limits: ``max_new_tokens`` and ``min_new_tokens``.
+    """
+    from tqdm import tqdm
+
+    from stages.core.backbone import answer_rows
+
+    with tqdm(total=len(rows), unit="sample", mininterval=5) as bar:
+        found = answer_rows(backbone, backbone.model, rows, limits, batch_size, bar.update)
+    ids = [row["sample_id"] for row in rows]
+    return [{"sample_id": name, "experts": [], "text": found[name]} for name in ids]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__)
+    for flag in ("--data", "--backbone", "--out"):
+        parser.add_argument(flag, type=Path, required=True)
+    args = parser.parse_args(argv)
+    used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
+    task = artifacts.task_of(args.data)
+    rows = artifacts.read_table("data", args.data).to_pylist()
+
+    from stages.core.backbone import load_backbone
+
+    backbone = load_backbone(args.backbone, used["backbone"])
+    found = predict_backbone(
+        backbone,
+        rows,
+        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+        batch_size=used["prediction"]["batch_size"],
+    )
+    artifacts.write_table(
+        "predictions",
+        args.out,
+        found,
+        task=task["name"],
+        method="zero_shot",
+        provenance=provenance.record(
+            "predict_backbone",
+            {"data": args.data, "backbone": args.backbone},
+            used,
+            device=backbone.place,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
