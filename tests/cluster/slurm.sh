@@ -3,7 +3,8 @@
 # folder, so that nothing of an installed SLURM is touched. Needs the Debian packages slurm-wlm and
 # munge (their services may stay stopped).
 #
-#     tests/cluster/slurm.sh up FOLDER      then: export SLURM_CONF=FOLDER/slurm.conf
+#     tests/cluster/slurm.sh up FOLDER
+#     export SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH
 #     tests/cluster/slurm.sh down FOLDER
 #
 # GPUS (2), CPUS (64) and MEMORY (256000 MB) say what the node pretends to have. PORT (26817) and
@@ -51,6 +52,14 @@ write_prolog() {
   : > "$DIR/gpus_of_jobs"
 }
 
+# Snakemake's plugin drops SLURM_CONF inside a job; an installed SLURM needs no such name.
+write_srun() {
+  mkdir -p "$DIR/bin"
+  printf '#!/bin/sh\nSLURM_CONF=%q exec %q "$@"\n' "$SLURM_CONF" "$(command -v srun)" \
+    > "$DIR/bin/srun"
+  chmod +x "$DIR/bin/srun"
+}
+
 start_munge() {
   mkdir -p "$DIR/munge"
   chmod 700 "$DIR/munge"
@@ -67,6 +76,7 @@ case "$ACTION" in
   up)
     configure
     write_prolog
+    write_srun
     start_munge
     mkdir -p "$DIR/state" "$DIR/spool"
     slurmctld

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class User:
 
     project: Project
     cluster: Cluster
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Begin `snakemake --profile slurm`; its messages go to ``run.log``.
@@ -46,10 +48,10 @@ class User:
         folder = self.project.folder
         names = {"CMIT_SLURM_PARTITION": "main", "CMIT_SLURM_GPU_PARTITION": "gpu"}
         names |= {"CMIT_SLURM_GPU_MODEL": "a100", "OMP_NUM_THREADS": "1"}
-        names |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        names |= {"PATH": f"{Path(sys.executable).parent}:{self.cluster.environment['PATH']}"}
         command = ["nice", "-n", "5", "snakemake", "--profile", "slurm", *OPTIONS, *arguments]
         with (folder / "run.log").open("w") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=folder,
                 env=self.cluster.environment | names | environment,
@@ -58,6 +60,8 @@ class User:
                 text=True,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, **environment: str) -> tuple[int, str, list[Job]]:
         """A whole run: exit code, messages, jobs."""
@@ -96,7 +100,7 @@ class FirstRun:
 
 
 @pytest.fixture(scope="module")
-def user(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> User:
+def user(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A fresh clone whose configuration trains long enough to be disturbed."""
     project = Project.fresh(tmp_path_factory.mktemp("clone") / "project")
     file = project.folder / project.config
@@ -104,7 +108,11 @@ def user(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> User:
     config |= {"methods": ["dmole"], "variants": {}}
     config["training"] |= {"epochs": 20, "checkpoint_steps": 5}
     file.write_text(yaml.safe_dump(config))
-    return User(project, cluster)
+    user = User(project, cluster)
+    yield user
+    for process in user.started:  # one that a failed test left behind
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
