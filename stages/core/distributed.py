@@ -35,6 +35,8 @@ def is_first() -> bool:
 
 def connect() -> None:
     """Let the processes find each other; on GPUs each gets its own (``LOCAL_RANK``)."""
+    from datetime import timedelta
+
     import torch
     from torch import distributed
 
@@ -42,7 +44,10 @@ def connect() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        timeout=timedelta(hours=2),  # one may write a cache for long; torchrun notices the dead
+    )
 
 
 def mine(items: Sequence[T]) -> Sequence[T]:

@@ -116,7 +116,7 @@ def _megabytes(text: str) -> int:
     return round(float(text[:-1]) * {"M": 1, "G": 1024, "T": 1024**2}[text[-1]])
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 900) -> object:
+def wait_for(condition: Callable[[], object], seconds: float = 1800) -> object:
     """The first true value of ``condition()``.
 
     Raises:
