@@ -45,7 +45,7 @@ test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-cluster: .venv/dev
-	$(BIN)/python -m pytest -m cluster -rs tests/cluster
+	$(BIN)/python -m pytest -m cluster -rsP tests/cluster
 
 test-container: .venv/dev
 	$(MAKE) image DEVICE=cpu

@@ -107,6 +107,21 @@ def _job(line: str) -> Job:
     )
 
 
+def transcript(jobs: list[Job]) -> str:
+    """What SLURM remembers of jobs, a line each; times in seconds since the first one started."""
+    began = min(job.start for job in jobs if job.start)
+    lines = [
+        "  job rule              task          start   end cpus     MB gpus restarts state",
+        *(
+            f"{job.id:5} {job.rule or job.name:17} {job.task:13}"
+            f" {(job.start or began) - began:5.0f} {(job.end or began) - began:5.0f}"
+            f" {job.cpus:4} {job.memory:6} {job.gpus:4} {job.restarts:8} {job.state}"
+            for job in jobs
+        ),
+    ]
+    return "\n".join(lines)
+
+
 def _seconds(text: str) -> float | None:
     return None if text in ("Unknown", "N/A", "") else datetime.fromisoformat(text).timestamp()
 

@@ -83,7 +83,7 @@ case "$ACTION" in
     wait_until 60 sinfo
     slurmd
     wait_until 60 is_idle
-    sinfo --Node --format="%N %T cpus=%c memory=%m %G"
+    sinfo --Node --partition=main --format="%N %T cpus=%c memory=%m %G"
     ;;
   down)
     for name in slurmd slurmctld munge; do

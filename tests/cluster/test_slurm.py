@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.cluster import GPUS, Cluster, Job, wait_for
+from tests.cluster.cluster import GPUS, Cluster, Job, transcript, wait_for
 from tests.workflow.project import Project
 
 pytestmark = pytest.mark.cluster
@@ -137,6 +137,7 @@ def first(user: User) -> FirstRun:
 
 
 def test_the_stream_was_completed(first: FirstRun, user: User) -> None:
+    print(transcript(first.jobs))
     assert first.code == 0, first.messages
     assert (user.project.folder / "results/tiny/report.html").is_file()
 
