@@ -73,9 +73,9 @@ def predict(
     from stages.core.backbone import answer_rows
 
     model = method.load(backbone, states)
-    total = sum(len(ids) for ids in sets.values())
+    share = sum(len(distributed.mine(ids)) for ids in sets.values())
     answers = []
-    with tqdm(total=total, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
+    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         for names, ids in sets.items():
             with model.using(list(names)) as active:
                 part = [rows[i] for i in ids]

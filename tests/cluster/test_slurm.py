@@ -153,6 +153,7 @@ def test_every_stage_was_a_job_with_the_resources_of_its_rule(first: FirstRun) -
         "fit_router": 3,
         "train_expert": 3,
         "route_samples": 3,
+        "predict_backbone": 3,
         "predict": 3,
     }
     asked = {
@@ -162,6 +163,7 @@ def test_every_stage_was_a_job_with_the_resources_of_its_rule(first: FirstRun) -
         "extract_features": (4, 16000, 1),
         "train_expert": (8, 32000, 1),
         "route_samples": (1, 4000, 0),
+        "predict_backbone": (4, 16000, 1),
         "predict": (4, 16000, 1),
     }
     for rule, wanted in asked.items():

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages import extract_features, predict, profile_gradients, train_expert
+from stages import extract_features, predict, predict_backbone, profile_gradients, train_expert
 from stages.core import cli
 
 TRAINING = {
@@ -42,7 +42,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile_gradients.main(["--subset", rows, *common, f"{out}/profile.parquet"])
     extract_features.main(["--rows", rows, *common, f"{out}/features.parquet"])
     task = ["--method", "individual", "--task", "b", "--data", rows]
-    routes = ["--routes", f"{given}/routes.parquet", "--states", f"{given}/states/b"]
+    untouched = f"{out}/backbone_predictions.parquet"
+    predict_backbone.main(["--data", rows, *common, untouched])
+    routes = [
+        "--untouched",
+        untouched,
+        "--routes",
+        f"{given}/routes.parquet",
+        "--states",
+        f"{given}/states/b",
+    ]
     predict.main([*task, *routes, *common, f"{out}/predictions.parquet"])
     training = ["--tasks", "a", "b", "--seed", "3", "--checkpoints", f"{out}/checkpoints"]
     train_expert.main([*task, *training, *common, f"{out}/experts/b"])

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-GPU_RULES = ("extract_features", "profile_gradients", "train_expert", "predict")
+GPU_RULES = (
+    "extract_features",
+    "profile_gradients",
+    "train_expert",
+    "predict_backbone",
+    "predict",
+)
 NAMES = ("ACCOUNT", "PARTITION", "GPU_PARTITION", "GPU_MODEL")
 
 

@@ -40,16 +40,17 @@ rule predict_backbone:
     benchmark:
         f"{BENCHMARKS}/predict_backbone/{{place}}{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=720,
+        gpu=GPUS["inference"],
+        cpus_per_task=4 * GPUS["inference"],
+        mem_mb=growing(16000 * GPUS["inference"]),
+        runtime=growing(720),
     params:
         backbone=backbone,
         config=slice_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
-        "python -m stages.predict_backbone --data {input.data} --backbone {params.backbone}"
+        "python -m stages.core.launch {resources.gpu} stages.predict_backbone"
+        " --data {input.data} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
 
