@@ -1,14 +1,10 @@
 # The dependencies of the pipeline, not its code: that comes from the working tree.
 #
-#     docker build -t cmit-pipeline:0.1.0 .                        CPU and CUDA (the index's default)
-#     docker build --build-arg DEVICE=cpu --build-arg PIP_EXTRA_INDEX_URL=... .
+#     make image               for GPUs: the CUDA build of torch, as the default index has it
+#     make image DEVICE=cpu PIP_EXTRA_INDEX_URL=...
 #
 # DEVICE=cpu insists on a CPU build of torch, which is much smaller and lies in an index of its own.
 FROM python:3.11-slim-bookworm
-
-LABEL org.opencontainers.image.title="cmit-pipeline" \
-      org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.licenses="Apache-2.0"
 
 ARG DEVICE=cuda
 ARG PIP_EXTRA_INDEX_URL=
@@ -23,6 +19,10 @@ RUN set -eu; \
     esac; \
     pip install --no-cache-dir -r /opt/cmit/requirements.txt $extra
 
+ARG VERSION
+LABEL org.opencontainers.image.title="cmit-pipeline" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --create-home --uid 1000 cmit
 USER cmit
 WORKDIR /home/cmit

@@ -3,22 +3,27 @@
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
 # make bench  benchmarks of the stages that touch many rows
-# make image  container image with the dependencies
+# make image  container image with the dependencies (docker or podman, and apptainer)
+# make test-cluster    the tiny stream on a real SLURM; needs slurm-wlm and munge
+# make test-container  the tiny stream in the container; needs podman or docker, and apptainer
 # make clean  remove the results of demo, tiny and CI runs (nothing else)
 
 PYTHON ?= python3.11
 CORES ?= all
 OUTPUT ?= results
 DEVICE ?= cuda
-ENGINE ?= $(shell command -v docker || command -v podman)
+ENGINE ?= $(shell for e in docker podman; do $$e info > /dev/null 2>&1 && echo $$e && break; done)
+# e.g. --volume for a mirror of packages (podman)
+BUILD_OPTIONS ?=
 
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile workflow/profiles/local --cores $(CORES)
 SMK := Snakefile $(wildcard workflow/rules/*.smk)
-IMAGE := cmit-pipeline:0.1.0
-SIF := results/images/cmit-pipeline_0.1.0.sif
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE := cmit-pipeline:$(VERSION)
+SIF := results/images/cmit-pipeline_$(VERSION).sif
 
-.PHONY: demo test lint tiny bench image clean
+.PHONY: demo test test-cluster test-container lint tiny bench image clean
 .DELETE_ON_ERROR:
 
 .venv/runtime: envs/requirements.txt
@@ -39,6 +44,13 @@ demo: .venv/runtime
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+test-cluster: .venv/dev
+	$(BIN)/python -m pytest -m cluster -rsP tests/cluster
+
+test-container: .venv/dev
+	$(MAKE) image DEVICE=cpu
+	$(BIN)/python -m pytest -m container -rs tests/container
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,11 +64,13 @@ bench: .venv/dev
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 image:
+	@test -n "$(ENGINE)" || { echo "make image needs a running docker or podman" >&2; exit 1; }
 	mkdir -p $(dir $(SIF))
-	$(ENGINE) build --build-arg DEVICE=$(DEVICE) \
+	$(ENGINE) build $(BUILD_OPTIONS) --build-arg DEVICE=$(DEVICE) --build-arg VERSION=$(VERSION) \
 		--build-arg PIP_EXTRA_INDEX_URL="$(PIP_EXTRA_INDEX_URL)" -t $(IMAGE) .
 	$(ENGINE) save -o $(SIF:.sif=.tar) $(IMAGE)
 	apptainer build --force $(SIF) docker-archive:$(SIF:.sif=.tar)
+	rm $(SIF:.sif=.tar)
 
 clean:
 	rm -rf results/demo results/tiny results/ci

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts, cli, config, provenance
+from stages.core import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,7 @@ def extract_features(
 ) -> np.ndarray:
     """Features ``(n, d_v + d_t)`` float32 of rows of the data artefact.
 
+    The batches are divided among the processes; all of them return all features.
     Only the first image counts, as one thumbnail tile; a row without image has zeros for the
     image half. The text is the first turn's question as the tokenizer encodes plain text.
     """
@@ -38,9 +39,11 @@ def extract_features(
 
     d_v, d_t = feature_sizes(backbone)
     z = np.zeros((len(rows), d_v + d_t), dtype=np.float32)
+    parts = distributed.mine(
+        [range(len(rows))[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    )
     with torch.inference_mode():
-        for start in range(0, len(rows), batch_size):
-            part = range(start, min(start + batch_size, len(rows)))
+        for part in parts:
             tiles = {i: backbone.prompter.thumbnail(rows[i]) for i in part}
             seen = [i for i in part if tiles[i] is not None]
             if seen:
@@ -49,6 +52,9 @@ def extract_features(
                 z[seen, :d_v] = vision.cpu().numpy()
             text = text_features(backbone, [rows[i]["turns"][0]["question"] for i in part])
             z[list(part), d_v:] = text.cpu().numpy()
+    for done in distributed.gather([(list(part), z[list(part)]) for part in parts]):
+        for part, values in done:
+            z[part] = values
     return z / np.linalg.norm(z, axis=1, keepdims=True) if normalize else z
 
 
@@ -65,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backbone = load_backbone(args.backbone, used["backbone"])
     z = extract_features(backbone, rows, **used["features"])
+    if not distributed.is_first():
+        return
     vision_dim, text_dim = feature_sizes(backbone)
     artifacts.write_table(
         "features",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import methods
-from stages.core import artifacts, cli, config, provenance
+from stages.core import artifacts, cli, config, distributed, provenance
 from stages.core.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def predict(
     from stages.core.backbone import answer_rows
 
     model = method.load(backbone, states)
-    total = sum(len(ids) for ids in sets.values())
+    share = sum(len(distributed.mine(ids)) for ids in sets.values())
     answers = []
-    with tqdm(total=total, unit="sample", mininterval=5) as bar:
+    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         for names, ids in sets.items():
             with model.using(list(names)) as active:
                 part = [rows[i] for i in ids]
@@ -122,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
         )
+    if not distributed.is_first():
+        return
     inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
     inputs |= {"untouched": args.untouched} | {f"state:{name}": given[name] for name in wanted}
     artifacts.write_table(

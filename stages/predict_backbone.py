@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts, cli, config, provenance
+from stages.core import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
     from stages.core.backbone import Backbone
@@ -33,7 +33,8 @@ def predict_backbone(
 
     from stages.core.backbone import answer_rows
 
-    with tqdm(total=len(rows), unit="sample", mininterval=5) as bar:
+    share = len(distributed.mine(rows))
+    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         found = answer_rows(backbone, backbone.model, rows, limits, batch_size, bar.update)
     ids = [row["sample_id"] for row in rows]
     return [{"sample_id": name, "experts": [], "text": found[name]} for name in ids]
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
         batch_size=used["prediction"]["batch_size"],
     )
+    if not distributed.is_first():
+        return
     artifacts.write_table(
         "predictions",
         args.out,

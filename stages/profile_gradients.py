@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts, cli, config, provenance
+from stages.core import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,9 @@ def profile_gradients(
 ) -> list[dict[str, Any]]:
     """Slot scores of a backbone on rows of the data artefact; nothing is updated.
 
-    The loss is the mean over samples of the mean over answer tokens (``sample_mean``) or the mean
-    over all answer tokens (``token_mean``). Gradients accumulate in float32.
+    The folds are divided among the processes. The loss is the mean over samples of the mean over
+    answer tokens (``sample_mean``) or the mean over all answer tokens (``token_mean``). Gradients
+    accumulate in float32.
 
     Returns:
         one row per slot, see ``artifacts.PROFILE``; the score is the root of the sum of squares
@@ -45,14 +46,15 @@ def profile_gradients(
 
     meter = GradientMeter(backbone, include_bias)
     folds = [rows[i::FOLDS] for i in range(min(FOLDS, len(rows)))]
-    fold_norms, total_loss, total_weight = [], 0.0, 0.0
-    for fold in folds:
+    found = []
+    for fold in distributed.mine(folds):
         fold_loss, weight = _accumulate(backbone, fold, loss, batch_size)
-        fold_norms.append(meter.close_fold(weight))
-        total_loss, total_weight = total_loss + fold_loss, total_weight + weight
-    scores = meter.norms(total_weight)
+        found.append((fold_loss, weight, meter.close_fold(weight)))
+    parts = distributed.gather(found)
+    losses, weights, norms = zip(*(fold for part in parts for fold in part), strict=True)
+    scores = meter.norms(sum(weights))
     meter.detach()
-    errors = np.std(fold_norms, axis=0, ddof=1) / len(folds) ** 0.5 if len(folds) > 1 else None
+    errors = np.std(norms, axis=0, ddof=1) / len(folds) ** 0.5 if len(folds) > 1 else None
     return [
         {
             "module": slot.module,
@@ -62,7 +64,7 @@ def profile_gradients(
             "standard_error": None if errors is None else float(errors[i]),
             "parameters": sum(rows * columns for rows, columns in slot.shapes),
             "n_samples": len(rows),
-            "mean_loss": total_loss / total_weight,
+            "mean_loss": sum(losses) / sum(weights),
         }
         for i, slot in enumerate(backbone.slots)
     ]
@@ -125,7 +127,9 @@ class GradientMeter:
         return norms
 
     def norms(self, weight: float) -> list[float]:
-        """Norms of the mean gradient over all folds, per slot."""
+        """Norms of the mean gradient over all folds of all processes, per slot."""
+        for sums in self.total.values():
+            distributed.add_up(sums)
         return self._norms(self.total, weight)
 
     def detach(self) -> None:
@@ -149,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backbone = load_backbone(args.backbone, used["backbone"])
     scores = profile_gradients(backbone, rows, **used["profile"])
+    if not distributed.is_first():
+        return
     artifacts.write_table(
         "profile",
         args.out,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import methods
-from stages.core import artifacts, cli, config, provenance
+from stages.core import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
     from stages.core.backbone import Backbone
@@ -57,15 +57,17 @@ def train_expert(
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
     run = Phases(backbone.prompter, settings, job.task, seed, checkpoints, fingerprint)
-    tables = {
-        name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
-        for name, path in data.items()
-    }
+    with distributed.first_before_others():  # the others find the first one's cache
+        tables = {
+            name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
+            for name, path in data.items()
+        }
     rows = method.rows(tables, job, seed)
     learner = method.prepare(backbone, job, states, seed)
     count = sum(p.numel() for p in learner.trainable().values())
     history = method.fit(learner, job, rows, run)
-    method.save(learner, job, out)
+    if distributed.is_first():
+        method.save(learner, job, out)
     return {
         "task": job.task,
         "rows": len(rows),
@@ -120,8 +122,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.transfer and artifacts.read_json("transfer", args.transfer),
     )
     draft = args.out.with_name(f".{args.out.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    if distributed.is_first():
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
     summary = train_expert(
         method,
         backbone,
@@ -133,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         fingerprint=record,
         out=draft,
     )
+    distributed.wait()  # until nobody reads the checkpoints any more
+    if not distributed.is_first():
+        return
     for name, content in (("training", summary), ("provenance", record)):
         (draft / f"{name}.json").write_text(json.dumps(content, sort_keys=True, indent=2) + "\n")
     shutil.rmtree(args.out, ignore_errors=True)

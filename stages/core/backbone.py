@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import families
+from stages.core import distributed, families
 from stages.core.errors import InputError
 from stages.core.prompts import IGNORE, Prompter
 from stages.core.slots import Slot, find_slots
@@ -50,12 +50,23 @@ class Backbone:
 
 
 def pick_device() -> torch.device:
-    """The process's own GPU if there is one (``LOCAL_RANK`` under torchrun), else the CPU."""
+    """The process's own GPU if there is one (``LOCAL_RANK`` under torchrun), else the CPU.
+
+    Raises:
+        InputError: the job was given GPUs and this build of torch could use them, but does not
+            see any.
+    """
     import os
 
     import torch
 
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not torch.cuda.is_available():
+        if given and torch.version.cuda:
+            raise InputError(
+                f"GPU {given} was given to this job, but torch {torch.__version__} cannot use it. "
+                "See nvidia-smi on the node; in a container --nv is needed (--apptainer-args)."
+            )
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
@@ -102,6 +113,8 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     Raises:
         InputError: missing files, an architecture transformers does not know natively, or one
             whose slots cannot be found.
+
+    Also where the processes of a stage find each other (see ``stages.core.distributed``).
     """
     from transformers import AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils import logging
@@ -110,6 +123,7 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     path = Path(path)
     check_folder(path)
     device = pick_device()
+    distributed.connect()
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             path,
@@ -227,13 +241,16 @@ def answer_rows(
     batch_size: int,
     done: Callable[[int], Any],
 ) -> dict[str, str]:
-    """Answers by sample id; rows of like length share a batch, and ``done`` hears of each."""
+    """Answers by sample id; rows of like length share a batch, and ``done`` hears of each.
+
+    The batches are divided among the processes; each gets all answers.
+    """
     prompter, found = backbone.prompter, {}
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
-    for start in range(0, len(order), batch_size):
+    for start in distributed.mine(range(0, len(order), batch_size)):
         part = order[start : start + batch_size]
         batch = prompter.collate([prompter.generation_example(row) for row in part], side="left")
         texts = generate(model, prompter, backbone.to_device(batch), limits)
         found |= {row["sample_id"]: text for row, text in zip(part, texts, strict=True)}
         done(len(part))
-    return found
+    return {name: text for part in distributed.gather(found) for name, text in part.items()}

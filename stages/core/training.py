@@ -1,12 +1,13 @@
 """One training run of trainable parameters on rows: ``transformers.Trainer`` with our objective.
 
-Checkpoints live outside the declared outputs; a run that was killed goes on from its last one.
+Checkpoints live outside the declared outputs; a run that was killed goes on from the last one
+that is complete. With several processes (``stages.core.distributed``) each optimiser step sees the
+rows that it would see with one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,15 +17,17 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import sort_checkpoints
 
+from stages.core import distributed
 from stages.core.errors import InputError
-from stages.core.prompts import Prompter
+from stages.core.prompts import IGNORE, Prompter
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 FINGERPRINT = "fingerprint.json"
+COMPLETE = "complete"  # an empty file, the last that a checkpoint gets
 
 
 class Objective(nn.Module):
@@ -61,35 +64,59 @@ class ByLength(LengthGroupedSampler):
     """Rows of like length side by side, in an order that seed and epoch alone decide.
 
     The library's order comes from the process's random state: a run that resumes after its first
-    epoch would see other rows than the one that was killed.
+    epoch would see other rows than the one that was killed. Silent rows (see ``with_silent``) come
+    last.
     """
 
     def __init__(
-        self, lengths: list[int], batch_size: int, seed: int, epoch: Callable[[], int]
+        self,
+        lengths: list[int],
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        silent: int = 0,
     ) -> None:
         super().__init__(batch_size, lengths=lengths)
-        self.seed, self.epoch = seed, epoch
+        self.seed, self.epoch, self.silent = seed, epoch, silent
+
+    def __len__(self) -> int:
+        return len(self.lengths) + self.silent
 
     def __iter__(self) -> Iterator[int]:
         self.generator = torch.Generator().manual_seed((self.seed << 16) + self.epoch())
-        return super().__iter__()
+        yield from super().__iter__()
+        yield from range(len(self.lengths), len(self))
 
 
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
-    def __init__(self, *args: Any, task: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, task: str, silent: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.task = task
+        self.task, self.silent = task, silent
         self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
-        rows, args = self.train_dataset, self.args
-        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        steps = -(-len(rows) // batch_size)  # of one epoch
+        lengths = self.train_dataset["length"][: len(self.train_dataset) - self.silent]
+        batch_size = step_rows(self.args)
+        steps = -(-len(lengths) // batch_size)  # of one epoch
         return ByLength(
-            list(rows["length"]), batch_size, args.seed, lambda: self.state.global_step // steps
+            list(lengths),
+            batch_size,
+            self.args.seed,
+            lambda: self.state.global_step // steps,
+            self.silent,
         )
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A checkpoint counts once all processes have written their part; then older ones go."""
+        super()._save_checkpoint(model, trial)
+        distributed.wait()
+        if distributed.is_first():
+            *older, newest = sort_checkpoints(self.args.output_dir, use_mtime=False)
+            (Path(newest) / COMPLETE).touch()
+            for folder in older:
+                shutil.rmtree(folder)
 
     def compute_loss(
         self,
@@ -115,6 +142,17 @@ class ExpertTrainer(Trainer):
         return loss
 
 
+def step_rows(args: TrainingArguments) -> int:
+    """Rows of one optimiser step, over all processes."""
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was saved to its end; a kill can come in the middle."""
+    found = sort_checkpoints(str(folder), use_mtime=False) if folder.is_dir() else []
+    return next((path for path in reversed(found) if (Path(path) / COMPLETE).is_file()), None)
+
+
 def examples(rows: Dataset, prompter: Prompter) -> Dataset:
     """Rows with ids, labels and lengths; images are opened when a batch needs them."""
 
@@ -123,6 +161,19 @@ def examples(rows: Dataset, prompter: Prompter) -> Dataset:
         return {"input_ids": ids, "labels": labels, "length": len(ids)}
 
     return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
+
+
+def with_silent(rows: Dataset, count: int) -> Dataset:
+    """Append copies of the shortest row without labels, which add nothing to any loss.
+
+    They fill the last step of an epoch when several processes share it: each needs as many rows.
+    """
+    from datasets import concatenate_datasets
+
+    lengths = rows["length"][:]
+    copies = rows.select([lengths.index(min(lengths))] * count)
+    silent = copies.map(lambda row: {"labels": [IGNORE] * len(row["labels"])}, desc="silent rows")
+    return concatenate_datasets([rows, silent])
 
 
 class Phases:
@@ -144,7 +195,8 @@ class Phases:
         self.prompter, self.settings = prompter, settings
         self.task, self.seed, self.checkpoints = task, seed, checkpoints
         self.done = 0
-        claim(checkpoints, fingerprint)
+        with distributed.first_before_others():
+            claim(checkpoints, fingerprint)
 
     def __call__(
         self,
@@ -164,14 +216,22 @@ class Phases:
         """
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
+        args = _arguments(self.settings | changes, self.seed, folder)
+        silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
+        with distributed.first_before_others():  # the others find the first one's cache
+            encoded = examples(rows, self.prompter)
+            encoded = with_silent(encoded, silent) if silent else encoded
         trainer = ExpertTrainer(
             model=Objective(model, loss),
-            args=_arguments(self.settings | changes, self.seed, folder),
-            train_dataset=examples(rows, self.prompter),
+            args=args,
+            train_dataset=encoded,
             data_collator=self._collate,
             task=self.task,
+            silent=silent,
         )
-        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        resume = last_checkpoint(folder)
+        if resume:
+            print(f"going on from {resume}", flush=True)
         trainer.train(resume_from_checkpoint=resume)
         logs = trainer.state.log_history
         return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
@@ -184,7 +244,7 @@ class Phases:
 
 def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
     cuda = torch.cuda.is_available()
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = distributed.size()
     micro = min(settings["micro_batch_size"], settings["batch_size"] // world)
     if settings["batch_size"] % (micro * world):
         raise InputError(
@@ -206,13 +266,14 @@ def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> Traini
         remove_unused_columns=False,
         save_strategy="steps",
         save_steps=settings["checkpoint_steps"],
-        save_total_limit=1,
         logging_steps=max(1, settings["checkpoint_steps"] // 10),
         report_to="none",
         bf16=cuda and torch.cuda.is_bf16_supported(),
         use_cpu=not cuda,
+        ddp_backend=None if cuda or distributed.size() == 1 else "gloo",
         dataloader_pin_memory=cuda,
-        ddp_find_unused_parameters=False,
+        # rows without an image do not reach the experts of the vision encoder
+        ddp_find_unused_parameters=True,
     )
 
 

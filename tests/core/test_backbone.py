@@ -4,8 +4,9 @@ import json
 import shutil
 
 import pytest
+import torch
 
-from stages.core.backbone import check_folder, load_backbone
+from stages.core.backbone import check_folder, load_backbone, pick_device
 from stages.core.errors import InputError
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
@@ -54,3 +55,16 @@ def test_image_size_must_fit_the_patches(tiny_folder):
 def test_everything_is_frozen_and_in_eval_mode(tiny):
     assert not any(p.requires_grad for p in tiny.model.parameters())
     assert not any(module.training for module in tiny.model.modules())
+
+
+def test_a_gpu_that_was_given_but_cannot_be_used(monkeypatch):
+    """A build of torch for GPUs on a node without a working driver, or a container without --nv."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert pick_device().type == "cpu"
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    with pytest.raises(InputError, match=r"GPU 2 was given to this job, but torch .* cannot use"):
+        pick_device()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert pick_device().type == "cpu"

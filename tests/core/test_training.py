@@ -28,3 +28,10 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 def test_the_longest_row_comes_first():
     """Memory that does not suffice shows in the first step."""
     assert all(order(seed, 0)[0] == LENGTHS.index(12) for seed in range(5))
+
+
+def test_silent_rows_come_last():
+    """Whatever the epoch; the order of the others does not know of them."""
+    for epoch in (0, 1):
+        found = list(ByLength(LENGTHS, 4, 0, lambda epoch=epoch: epoch, silent=3))
+        assert found == [*order(0, epoch), 12, 13, 14]

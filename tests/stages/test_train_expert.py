@@ -1,6 +1,7 @@
 """Training on the tiny backbone: what moves, what stays, resume, NaN, reproducibility."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +136,36 @@ def test_a_killed_run_resumes_to_the_same_weights(tiny_folder, data, tmp_path, m
     calls["steps"].clear()
     _, resumed, _ = run(tiny_folder, data, tmp_path / "again")
     assert min(calls["steps"]) == 2
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(
+    tiny_folder, data, tmp_path, monkeypatch
+):
+    """The run dies while it writes its second checkpoint, of step 4."""
+    _, whole, _ = run(tiny_folder, data, tmp_path / "whole")
+    save = training.ExpertTrainer._save_rng_state
+    died, resumed_from = [], []
+
+    def dying(self, folder):
+        if self.state.global_step == 4 and not died:
+            died.append(sorted(p.name for p in Path(folder).parent.iterdir()))
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    train = training.ExpertTrainer.train
+
+    def watched(self, resume_from_checkpoint):
+        resumed_from.append(resume_from_checkpoint and Path(resume_from_checkpoint).name)
+        return train(self, resume_from_checkpoint=resume_from_checkpoint)
+
+    monkeypatch.setattr(training.ExpertTrainer, "_save_rng_state", dying)
+    monkeypatch.setattr(training.ExpertTrainer, "train", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_folder, data, tmp_path / "again")
+    _, resumed, _ = run(tiny_folder, data, tmp_path / "again")
+    assert died == [["checkpoint-2", "checkpoint-4"]]
+    assert resumed_from == [None, "checkpoint-2"]
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 

@@ -87,7 +87,8 @@ class Project:
     def commands(self, stage: str) -> list[list[str]]:
         """The command lines of a stage that a pretended run would have run."""
         lines = (file.read_text() for file in (self.folder / "commands").iterdir())
-        return [line.split() for line in lines if line.startswith(f"-m stages.{stage} ")]
+        launched = re.compile(rf"-m (stages\.core\.launch \d+ )?stages\.{stage} ")
+        return [line.split() for line in lines if launched.match(line)]
 
 
 def transfer(task: str, parent: str | None) -> dict:

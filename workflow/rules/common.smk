@@ -26,6 +26,7 @@ ROOT = f"{config['output']}/{config['stream']}"
 LOGS = f"{ROOT}/logs"
 BENCHMARKS = f"{ROOT}/benchmarks"
 TASKS = config["tasks"]
+GPUS = config["gpus"]
 BACKBONE = config["backbone"]["path"]
 MADE_BACKBONES = ["results/backbones/pocket", "results/backbones/tiny"]  # each by a rule
 
@@ -290,6 +291,6 @@ def flag_of_runs(flag, *artefacts):
     ]
 
 
-def growing(megabytes):
-    """Memory that grows with each retry."""
-    return lambda wildcards, attempt: megabytes * attempt
+def growing(amount):
+    """Memory or time that grows with each retry."""
+    return lambda wildcards, attempt: amount * attempt

@@ -38,7 +38,7 @@ rule prepare_data:
         f"{BENCHMARKS}/prepare_data/{{task}}/{{split}}.tsv"
     resources:
         mem_mb=growing(4000),
-        runtime=120,
+        runtime=growing(120),
     params:
         max_pixels=config["max_pixels"],
         picked=picked_rows,
@@ -57,7 +57,7 @@ rule sample_subset:
         f"{LOGS}/sample_subset/{{scope}}/{{task}}.log",
     resources:
         mem_mb=growing(2000),
-        runtime=30,
+        runtime=growing(30),
     params:
         config=slice_of("sample_subset"),
         seed=seed_of,
@@ -78,14 +78,15 @@ rule extract_features:
     benchmark:
         f"{BENCHMARKS}/extract_features/{{place}}{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=120,
+        gpu=GPUS["inference"],
+        cpus_per_task=4 * GPUS["inference"],
+        mem_mb=growing(16000 * GPUS["inference"]),
+        runtime=growing(120),
     params:
         backbone=backbone,
         config=slice_of("extract_features"),
         source=source_of("extract_features"),
     shell:
-        "python -m stages.extract_features --rows {input.rows} --backbone {params.backbone}"
+        "python -m stages.core.launch {resources.gpu} stages.extract_features"
+        " --rows {input.rows} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"

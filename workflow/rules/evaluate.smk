@@ -16,7 +16,7 @@ rule route_samples:
         f"{BENCHMARKS}/route_samples/{{scope}}/{{task}}.tsv"
     resources:
         mem_mb=growing(4000),
-        runtime=60,
+        runtime=growing(60),
     params:
         config=slice_of("route_samples"),
         flags=given("features", "routers", "thresholds", "transfers"),
@@ -40,16 +40,17 @@ rule predict_backbone:
     benchmark:
         f"{BENCHMARKS}/predict_backbone/{{place}}{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=720,
+        gpu=GPUS["inference"],
+        cpus_per_task=4 * GPUS["inference"],
+        mem_mb=growing(16000 * GPUS["inference"]),
+        runtime=growing(720),
     params:
         backbone=backbone,
         config=slice_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
-        "python -m stages.predict_backbone --data {input.data} --backbone {params.backbone}"
+        "python -m stages.core.launch {resources.gpu} stages.predict_backbone"
+        " --data {input.data} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
 
@@ -67,10 +68,10 @@ rule predict:
     benchmark:
         f"{BENCHMARKS}/predict/{{scope}}/{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=720,
+        gpu=GPUS["inference"],
+        cpus_per_task=4 * GPUS["inference"],
+        mem_mb=growing(16000 * GPUS["inference"]),
+        runtime=growing(720),
     params:
         backbone=backbone,
         config=slice_of("predict"),
@@ -78,7 +79,8 @@ rule predict:
         method=method_of,
         source=source_with_method("predict"),
     shell:
-        "python -m stages.predict --method {params.method} --task {wildcards.task}"
+        "python -m stages.core.launch {resources.gpu} stages.predict"
+        " --method {params.method} --task {wildcards.task}"
         " --routes {input.routes} --data {input.data} --backbone {params.backbone}"
         " --untouched {input.untouched} {params.flags}"
         " --config {params.config:q} --out {output} > {log} 2>&1"

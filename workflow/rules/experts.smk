@@ -16,10 +16,10 @@ rule train_expert:
     benchmark:
         f"{BENCHMARKS}/train_expert/{{scope}}/{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=8,
-        mem_mb=growing(32000),
-        runtime=1440,
+        gpu=GPUS["training"],
+        cpus_per_task=8 * GPUS["training"],
+        mem_mb=growing(32000 * GPUS["training"]),
+        runtime=growing(720),
     params:
         backbone=backbone,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
@@ -30,7 +30,8 @@ rule train_expert:
         source=source_with_method("train_expert"),
         tasks=so_far,
     shell:
-        "python -m stages.train_expert --method {params.method} --task {wildcards.task}"
+        "python -m stages.core.launch {resources.gpu} stages.train_expert"
+        " --method {params.method} --task {wildcards.task}"
         " --tasks {params.tasks} --data {input.data} --backbone {params.backbone} {params.flags}"
         " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints}"
         " --out {output} > {log} 2>&1"

@@ -13,16 +13,17 @@ rule profile_gradients:
     benchmark:
         f"{BENCHMARKS}/profile_gradients/{{scope}}/{{task}}.tsv"
     resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=120,
+        gpu=GPUS["inference"],
+        cpus_per_task=4 * GPUS["inference"],
+        mem_mb=growing(16000 * GPUS["inference"]),
+        runtime=growing(120),
     params:
         backbone=backbone,
         config=slice_of("profile_gradients"),
         source=source_of("profile_gradients"),
     shell:
-        "python -m stages.profile_gradients --subset {input.subset} --backbone {params.backbone}"
+        "python -m stages.core.launch {resources.gpu} stages.profile_gradients"
+        " --subset {input.subset} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
 
@@ -55,7 +56,7 @@ rule fit_router:
         f"{BENCHMARKS}/fit_router/{{scope}}/{{task}}.tsv"
     resources:
         mem_mb=growing(4000),
-        runtime=60,
+        runtime=growing(60),
     params:
         config=slice_of("fit_router"),
         seed=seed_of,

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# A SLURM of our own on this machine: munged, slurmctld and slurmd with all their files in one
+# folder, so that nothing of an installed SLURM is touched. Needs the Debian packages slurm-wlm and
+# munge (their services may stay stopped).
+#
+#     tests/cluster/slurm.sh up FOLDER
+#     export SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH
+#     tests/cluster/slurm.sh down FOLDER
+#
+# GPUS (2), CPUS (64) and MEMORY (256000 MB) say what the node pretends to have. PORT (26817) and
+# the one after it must be free.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "$0")" && pwd)
+ACTION=${1:?up or down}
+mkdir -p "${2:?folder of the cluster}"
+DIR=$(cd "$2" && pwd)
+GPUS=${GPUS:-2}
+CPUS=${CPUS:-64}
+MEMORY=${MEMORY:-256000}
+PORT=${PORT:-26817}
+export SLURM_CONF=$DIR/slurm.conf
+export PATH=$PATH:/usr/sbin:/sbin
+
+# wait_until SECONDS COMMAND...
+wait_until() {
+  local seconds=$1 start=$SECONDS
+  shift
+  until "$@" > /dev/null 2>&1; do
+    ((SECONDS - start < seconds)) || { echo "gave up waiting for: $*" >&2; return 1; }
+    sleep 0.2
+  done
+}
+
+configure() {
+  sed -e "s|@DIR@|$DIR|g; s|@USER@|$(id -un)|g; s|@HOST@|$(hostname -s)|g" \
+    -e "s|@GPUS@|$GPUS|g; s|@CPUS@|$CPUS|g; s|@MEMORY@|$MEMORY|g" \
+    -e "s|@PORT@|$PORT|g; s|@NODE_PORT@|$((PORT + 1))|g" "$HERE/slurm.conf.in" > "$SLURM_CONF"
+  # A GPU must be a character device. Every machine has these; nobody opens them.
+  local devices=(/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/mem)
+  : > "$DIR/gres.conf"
+  for device in "${devices[@]:0:GPUS}"; do
+    echo "NodeName=$(hostname -s) Name=gpu Type=a100 File=$device" >> "$DIR/gres.conf"
+  done
+}
+
+# A line "JOB GPU,GPU.." for every start of a job.
+write_prolog() {
+  printf '#!/bin/sh\necho "$SLURM_JOB_ID ${SLURM_JOB_GPUS-}" >> %q\n' "$DIR/gpus_of_jobs" \
+    > "$DIR/prolog.sh"
+  chmod +x "$DIR/prolog.sh"
+  : > "$DIR/gpus_of_jobs"
+}
+
+# Snakemake's plugin drops SLURM_CONF inside a job; an installed SLURM needs no such name.
+write_srun() {
+  mkdir -p "$DIR/bin"
+  printf '#!/bin/sh\nSLURM_CONF=%q exec %q "$@"\n' "$SLURM_CONF" "$(command -v srun)" \
+    > "$DIR/bin/srun"
+  chmod +x "$DIR/bin/srun"
+}
+
+start_munge() {
+  mkdir -p "$DIR/munge"
+  chmod 700 "$DIR/munge"
+  dd if=/dev/urandom of="$DIR/munge/key" bs=1 count=1024 status=none
+  chmod 600 "$DIR/munge/key"
+  munged --force --socket="$DIR/munge/socket" --key-file="$DIR/munge/key" \
+    --pid-file="$DIR/munge.pid" --log-file="$DIR/munge/log" --seed-file="$DIR/munge/seed"
+  chmod 711 "$DIR/munge"
+}
+
+is_idle() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
+
+case "$ACTION" in
+  up)
+    configure
+    write_prolog
+    write_srun
+    start_munge
+    mkdir -p "$DIR/state" "$DIR/spool"
+    slurmctld
+    wait_until 60 sinfo
+    slurmd
+    wait_until 60 is_idle
+    sinfo --Node --partition=main --format="%N %T cpus=%c memory=%m %G"
+    ;;
+  down)
+    for name in slurmd slurmctld munge; do
+      [ -s "$DIR/$name.pid" ] && kill "$(cat "$DIR/$name.pid")" 2> /dev/null || true
+    done
+    ;;
+  *)
+    echo "up or down, not $ACTION" >&2
+    exit 1
+    ;;
+esac

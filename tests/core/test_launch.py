@@ -1,0 +1,94 @@
+"""GPU stages: which command, on which GPUs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.core import launch
+from stages.core.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path, monkeypatch):
+    """Locks of this test only."""
+    monkeypatch.setattr(launch, "LOCKS", tmp_path)
+    monkeypatch.setattr(launch, "PAUSE", 0.05)
+
+
+def test_one_process_is_plain_python_and_more_are_torchrun():
+    assert launch.command(1, "stages.x", ["--a"])[1:] == ["-m", "stages.x", "--a"]
+    line = launch.command(3, "stages.x", ["--a"])
+    assert line[1:3] == ["-m", "torch.distributed.run"]
+    assert line[-4:] == ["--nproc-per-node=3", "-m", "stages.x", "--a"]
+
+
+def test_visible_gpus_are_those_of_the_environment(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert launch.visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launch.visible_gpus() == []
+
+
+def test_too_few_gpus_are_an_error_that_says_what_to_change():
+    with pytest.raises(InputError, match=r"2 GPUs asked for, 1 there \(0\).*gpus.training"):
+        launch.take(["0"], 2)
+
+
+def test_jobs_side_by_side_get_different_gpus(tmp_path):
+    """The locks of a process that ended, also of one that was killed, are free again."""
+    holder = (
+        "import sys, pathlib; from stages.core import launch\n"
+        f"launch.LOCKS = pathlib.Path({str(tmp_path)!r})\n"
+        "print(*launch.take(['0', '1', '2'], int(sys.argv[1])), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, "2"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline().split() == ["0", "1"]
+        assert launch.take(["0", "1", "2"], 1) == ["2"]
+        process.kill()
+    assert launch.take(["0", "1"], 2) == ["0", "1"]
+
+
+def test_the_locks_outlive_the_start_of_the_stage(tmp_path, monkeypatch):
+    """``exec`` keeps the process and its open files, and the stage sees its GPUs alone."""
+    started = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(os, "execv", lambda _, line: started.append(line))
+    launch.main(["1", "stages.x"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
+    child = subprocess.run(
+        [sys.executable, "-c", "import os, sys; os.fstat(int(sys.argv[1]))", str(held(tmp_path))],
+        close_fds=False,
+    )
+    assert child.returncode == 0
+    assert len(started) == 1
+
+
+def test_slurm_has_divided_the_gpus_already(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    launch.main(["1", "stages.x"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    assert list(tmp_path.iterdir()) == []
+
+
+def held(folder):
+    """The descriptor of the lock file that this process has open."""
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            if link.readlink().is_relative_to(folder):
+                return int(link.name)
+        except FileNotFoundError:
+            continue
+    raise AssertionError("no lock is held")

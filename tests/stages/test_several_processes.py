@@ -1,0 +1,122 @@
+"""Two processes give what one gives; one that dies takes the job with it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages.core import artifacts
+from stages.core.backbone import load_backbone
+from stages.core.experts import ExpertModel
+from tests.conftest import make_row
+from tests.stages import gpu_stages
+
+TASK = {
+    "name": "b",
+    "kind": "open_vqa",
+    "metric": "accuracy",
+    "max_new_tokens": 6,
+    "min_new_tokens": 0,
+}
+
+
+def launch(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a module in two processes, as the rules do."""
+    return subprocess.run(
+        [sys.executable, "-m", "stages.core.launch", "2", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def given(tiny_folder, tmp_path_factory):
+    """Ten rows, one of them without image; an expert that changes answers; routes to it."""
+    folder = tmp_path_factory.mktemp("given")
+    rows = [make_row(i, "What is it? " * (i % 3 + 1), f"a thing {'x' * (i % 4)}") for i in range(9)]
+    rows.append(make_row(9, "Only text", "yes") | {"images": [], "width": None, "height": None})
+    artifacts.write_table("data", folder / "rows.parquet", rows, task=TASK, provenance={})
+    routes = [
+        {"sample_id": row["sample_id"], "stage": stage, "experts": ["b"][: stage * (i % 2)]}
+        for i, row in enumerate(rows)
+        for stage in (0, 1)
+    ]
+    unrouted = {"best_task": None, "ratio": None, "n_under": None}
+    artifacts.write_table(
+        "routes", folder / "routes.parquet", [route | unrouted for route in routes]
+    )
+    (folder / "backbone").symlink_to(tiny_folder)
+    backbone = load_backbone(tiny_folder, gpu_stages.CONFIG["backbone"])
+    model = ExpertModel(backbone)
+    ranks = {slot.key: 4 for slot in backbone.slots}
+    model.add("b", ranks, scale=2.0, dropout=0.0, seed=0)
+    model.activate(["b"], training="b")
+    for parameter in model.trainable().values():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save("b", folder / "states" / "b")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(given, tmp_path_factory):
+    """What one process made, and what two made."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    gpu_stages.main([str(given), str(one)])
+    done = launch("tests.stages.gpu_stages", given, two)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return one, two
+
+
+def column(name, path, key):
+    return artifacts.read_table(name, path)[key].to_pylist()
+
+
+def test_gradient_norms(outputs):
+    for key in ("score", "standard_error", "mean_loss"):
+        one, two = (column("profile", folder / "profile.parquet", key) for folder in outputs)
+        np.testing.assert_allclose(two, one, rtol=1e-5)
+    slots = [column("profile", folder / "profile.parquet", "slot") for folder in outputs]
+    assert slots[0] == slots[1]
+
+
+def test_features_and_with_them_routes(outputs):
+    """Equal to the last bit: each process computes whole batches of the same rows."""
+    one, two = (artifacts.read_table("features", f / "features.parquet") for f in outputs)
+    assert one.equals(two)
+    assert one.num_rows == 10
+
+
+def test_answers(outputs):
+    for name in ("backbone_predictions.parquet", "predictions.parquet"):
+        one, two = (artifacts.read_table("predictions", folder / name) for folder in outputs)
+        assert one.equals(two)
+    assert len(set(one["text"].to_pylist())) > 5
+
+
+def test_training_at_the_same_batch_size(outputs):
+    weights, records = [], []
+    for folder in outputs:
+        weights.append(load_file(folder / "experts/b/adapter_model.safetensors"))
+        records.append(json.loads((folder / "experts/b/training.json").read_text()))
+    one, two = weights
+    assert one.keys() == two.keys()
+    # B starts at zero, so its size is how far it has come
+    for key in (key for key in one if "lora_B" in key):
+        assert float((one[key] - two[key]).norm()) < 1e-3 * float(one[key].norm())
+    losses = [[loss for _, loss in record["loss"]] for record in records]
+    assert len(losses[0]) == 21
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert not (outputs[1] / "checkpoints").exists()
+
+
+def test_one_process_that_dies_fails_the_job_with_its_own_error():
+    done = launch("tests.stages.dying_worker")
+    assert done.returncode != 0
+    assert "error: row s7 of this process is bad." in done.stderr

@@ -1,0 +1,64 @@
+"""What the profiles make of the environment of their user."""
+
+from pathlib import Path
+
+import pytest
+from snakemake.profiles import ProfileConfigFileParser
+
+GPU_RULES = (
+    "extract_features",
+    "profile_gradients",
+    "train_expert",
+    "predict_backbone",
+    "predict",
+)
+NAMES = ("ACCOUNT", "PARTITION", "GPU_PARTITION", "GPU_MODEL")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(f"CMIT_SLURM_{name}", raising=False)
+
+
+def profile(name: str) -> dict:
+    """The options that Snakemake reads from a profile."""
+    with Path("workflow/profiles", name, "config.yaml").open() as file:
+        return ProfileConfigFileParser().parse(file)
+
+
+@pytest.mark.parametrize(("named", "limit"), [("0,3", ["gpu=2"]), ("5", ["gpu=1"]), ("", None)])
+def test_local_gpu_jobs_together_use_the_gpus_there_are(monkeypatch, named, limit) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert profile("local").get("resources") == limit
+
+
+def test_a_cluster_that_wants_no_names_gets_none() -> None:
+    options = profile("slurm")
+    assert options["default-resources"] == ["mem_mb=2000", "runtime=60"]
+    assert "set-resources" not in options
+
+
+def test_a_clusters_names_reach_the_jobs(monkeypatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(f"CMIT_SLURM_{name}", f"my_{name.lower()}")
+    options = profile("slurm")
+    assert options["default-resources"][:2] == [
+        "slurm_account=my_account",
+        "slurm_partition=my_partition",
+    ]
+    assert set(options["set-resources"]) == {
+        f"{rule}:{option}"
+        for rule in GPU_RULES
+        for option in ("slurm_partition=my_gpu_partition", "gpu_model=my_gpu_model")
+    }
+
+
+def test_gpu_rules_of_the_profile_are_those_that_ask_for_gpus() -> None:
+    rules = Path("workflow/rules")
+    asking = set()
+    for file in rules.glob("*.smk"):
+        for block in file.read_text().split("\nrule ")[1:]:
+            if "gpu=GPUS" in block:
+                asking.add(block.split(":")[0])
+    assert asking == set(GPU_RULES)
