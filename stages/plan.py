@@ -16,29 +16,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from stages.core import cli
-from stages.core.config import load_config
+from stages.core.config import find_config, load_config
 from stages.core.errors import InputError, unknown
 
-CONFIGS = Path(__file__).resolve().parents[1] / "workflow" / "config"
 GPU_NAMES = ("a100", "a100-80gb", "h100", "h200")
-
-
-def config_file(text: str) -> Path:
-    """A path, or the name of a file in workflow/config without its ending.
-
-    Raises:
-        InputError: neither exists.
-    """
-    if Path(text).is_file():
-        return Path(text)
-    known = {path.stem: path for path in CONFIGS.glob("*.yaml")}
-    if text not in known:
-        raise unknown("configuration", text, known, "--config")
-    return known[text]
 
 
 def plan_costs(
@@ -86,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.gpus < 1 or not 0 < args.mfu <= 1 or args.wait < 0:
         raise InputError("--gpus is at least 1, --mfu above 0 and at most 1, --wait not negative.")
-    config = load_config(config_file(args.config))
+    config = load_config(find_config(args.config))
     found = plan_costs(
         config,
         args.method or config["methods"][0],

@@ -134,21 +134,21 @@ def read_architecture(folder: Path, settings: dict[str, Any]) -> tuple[Architect
         settings: the config's ``backbone`` section (image_size, max_tiles).
 
     Raises:
-        InputError: unknown architecture, or a family whose images are not square tiles.
+        InputError: unknown architecture, or one that :func:`describe` cannot describe.
     """
     config, stored = read_config(folder)
     if config.model_type not in families.FAMILIES:
         raise unknown("model family", config.model_type, families.FAMILIES, str(folder))
     family = families.FAMILIES[config.model_type](folder, config, stored, settings)
-    if not hasattr(family, "tokens_per_tile"):
-        raise InputError(
-            f"backbone {folder}: {config.model_type} has no tiles of one size, of which plans count"
-        )
     return describe(empty_model(config), family, folder.name), family
 
 
 def describe(model: nn.Module, family: Family, name: str) -> Architecture:
-    """The architecture of a model, which may be on the meta device."""
+    """The architecture of a model, which may be on the meta device.
+
+    Raises:
+        InputError: a family whose images are not square tiles of one size.
+    """
     from torch import nn
 
     head = model.get_output_embeddings()
@@ -164,7 +164,12 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
             mlps.setdefault((module, int(block["block"])), []).append(Matrix(*layer.weight.shape))
         elif not module:
             projector.append(Matrix(*layer.weight.shape))
-    (patch,) = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    patch = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    if patch is None:
+        raise InputError(
+            f"backbone {name}: images are not cut into square tiles of one size, which is what "
+            "costs are counted by (InternVL, LLaVA, Idefics3 and SmolVLM have such tiles)."
+        )
     class_token = any(
         path.endswith(("cls_token", "class_embedding")) for path, _ in model.named_parameters()
     )

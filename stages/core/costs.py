@@ -232,21 +232,32 @@ def activations(
 ) -> float:
     """Bytes that one sample keeps for the backward pass.
 
-    Blocks below the lowest one that learns keep nothing. With checkpointing every block keeps its
-    input alone, and one block at a time what it would keep without. The head's logits lie there
-    in the model's precision, in float32, and as a float32 gradient.
+    Blocks below the lowest one that learns keep nothing. Language blocks also keep the mask of a
+    padded batch, T^2 numbers, and the final norm its input. With checkpointing every block keeps
+    its input alone, and one block at a time what it would keep without. The head's logits lie
+    there in the model's precision, in float32, and as a float32 gradient.
     """
     kept, largest, flows = 0.0, 0.0, False
-    towers = ((arch.vision, sample.tiles * arch.vision_positions), (arch.llm, sample.tokens))
-    for blocks, positions in towers:
+    mask = element * sample.tokens**2
+    towers = (
+        (arch.vision, sample.tiles * arch.vision_positions, 0.0),
+        (arch.llm, sample.tokens, mask),
+    )
+    for blocks, positions, beside in towers:
         for block in blocks:
             _, flows = block_backward(block, 1, learning, flows)
-            whole = flows * positions * block_activations(block, learning, element, dropout)
-            largest = max(largest, whole)
-            kept += flows * positions * block.qkv[0].inputs * element if checkpointing else whole
-        if blocks is arch.vision and flows and arch.projector:
-            first = arch.projector[0]
-            per_token = NORM_BYTES * first.inputs + element * first.outputs
-            kept += sample.tiles * arch.tile_tokens * per_token
-    logits = sample.predicted * arch.head.outputs * (element + 8)
-    return kept + logits + (largest if checkpointing else 0.0)
+            whole = positions * block_activations(block, learning, element, dropout) + beside
+            largest = max(largest, flows * whole)
+            inputs = positions * block.qkv[0].inputs * element
+            kept += flows * (inputs if checkpointing else whole)
+        if blocks is arch.vision:
+            kept += flows * sample.tiles * arch.tile_tokens * _projector_bytes(arch, element)
+    kept += flows * sample.tokens * NORM_BYTES * arch.head.inputs
+    kept += sample.predicted * arch.head.outputs * (element + 8)
+    return kept + (largest if checkpointing else 0.0)
+
+
+def _projector_bytes(arch: Architecture, element: int) -> int:
+    """Of one image token: the first norm's and the activation's input."""
+    first = arch.projector[0]
+    return NORM_BYTES * first.inputs + element * first.outputs

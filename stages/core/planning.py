@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core import costs
-from stages.core.budget import split_budget, total_budget, uniform
+from stages.core.budget import module_ratios, split_budget, total_budget, uniform
 from stages.core.costs import Gpu, Learning, Sample
 from stages.core.errors import InputError
 from stages.core.sampling import subset_size
 from stages.core.scopes import STAGE_KEYS, Plan
-from stages.core.slots import MODULES
+from stages.core.slots import MODULES, Slot
 from stages.core.workload import Ruler, Workload, workload
 
 if TYPE_CHECKING:
@@ -56,26 +56,12 @@ class Costs:
         self.ranks = self._ranks()
 
     def _ranks(self) -> costs.Ranks:
-        """Rank of every slot of an expert; ASSUME an allocation spread evenly over the depth."""
+        """Rank of every slot of an expert, before there is a profile."""
         from stages.core.experts import Job
 
-        slots = [{"module": s.module, "block": s.block, "slot": s.kind} for s in self.arch.slots]
-        budget = self.config["budget"]
-        modality = "even" if budget["modality"] == "curriculum" else budget["modality"]
-        shares = {"vision_only": (1.0, 0.0), "llm_only": (0.0, 1.0)}.get(modality, (0.5, 0.5))
-        by_module = {m: [s for s in slots if s["module"] == m] for m in MODULES}
-        sizes = split_budget(
-            total_budget(budget["ratio"], len(slots)),
-            dict(zip(MODULES, shares, strict=True)),
-            {m: len(found) for m, found in by_module.items()},
-            modality,
-            budget["vision_floor"],
-        )
-        chosen = [slot for m in MODULES for slot in uniform(by_module[m], sizes[m])]
-        allocation = {"slots": [slot | {"allocated": slot in chosen} for slot in slots]}
-        tasks = self.config["tasks"]
-        job = Job(tasks[0], tasks, self.config, list(self.arch.slots), allocation, None)
-        return self.method.ranks(job)
+        slots, tasks = list(self.arch.slots), self.config["tasks"]
+        allocation = assumed_allocation(self.config["budget"], slots)
+        return self.method.ranks(Job(tasks[0], tasks, self.config, slots, allocation, None))
 
     def learning(self, task: str) -> Learning:
         """The expert that learns and, ASSUME for every task but the first, its parent's."""
@@ -200,6 +186,23 @@ class Costs:
         }
 
 
+def assumed_allocation(budget: dict[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
+    """The slots of an allocation artefact: ASSUME half of the experts in each module (where the
+    config leaves that open), evenly spread over the depth."""
+    modality = "even" if budget["modality"] == "curriculum" else budget["modality"]
+    found = [{"module": s.module, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots]
+    by_module = {m: [slot for slot in found if slot["module"] == m] for m in MODULES}
+    sizes = split_budget(
+        total_budget(budget["ratio"], len(found)),
+        module_ratios({"vision": 1.0, "llm": 1.0}, modality),
+        {module: len(part) for module, part in by_module.items()},
+        modality,
+        budget["vision_floor"],
+    )
+    chosen = [slot for m in MODULES for slot in uniform(by_module[m], sizes[m])]
+    return {"slots": [slot | {"allocated": slot in chosen} for slot in found]}
+
+
 def _check_plain(method: Method, run: str) -> None:
     from stages.methods.base import Method
     from stages.methods.dmole import DMoLE
@@ -269,9 +272,7 @@ def _beside(published: dict[str, str], task: str) -> dict[str, Any]:
 def _implied_mfu(task: dict[str, Any], published: dict[str, Any]) -> float:
     """The share of the published GPUs' peak at which our operations take the published time."""
     seconds = 3600 * published["hours"] * published["gpus"]
-    return task["stages"]["train_expert"]["flops"] / (
-        seconds * costs.GPUS[published["gpu"]].flops
-    )
+    return task["stages"]["train_expert"]["flops"] / (seconds * costs.GPUS[published["gpu"]].flops)
 
 
 def jobs(plan: Plan, wait: float) -> dict[str, Any]:

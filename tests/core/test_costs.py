@@ -180,13 +180,16 @@ def test_forward_of_other_families_is_what_torch_counts(tmp_path, rows, family):
 
 
 def test_kept_memory_is_what_autograd_keeps(tiny, rows):
-    """Distinct tensors that the graph holds, weights apart, with fused attention."""
+    """Distinct tensors that the graph of a padded batch holds, weights apart."""
     import torch
 
     from stages.core.experts import ExpertModel
 
     tiny.model.set_attn_implementation("sdpa")
-    arch, sample, batch = shape_of(tiny, rows[2])
+    arch, sample, _ = shape_of(tiny, rows[2])
+    examples = [tiny.prompter.training_example(row) for row in (rows[0], rows[2])]
+    batch = tiny.prompter.collate(examples)
+    predicted = int((batch["labels"] >= 0).sum())
     model, ranks = ExpertModel(tiny), ranks_of(arch)
     model.add("e", ranks, scale=1.0, dropout=0.0, seed=0)
     model.activate(["e"], training="e")
@@ -202,5 +205,19 @@ def test_kept_memory_is_what_autograd_keeps(tiny, rows):
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         model.answer_loss(batch)
     measured = sum(size for size, _ in kept.values())
-    found = costs.activations(arch, sample, Learning(trained=ranks), element=4)
-    assert found == pytest.approx(measured, rel=0.1)
+    measured += 2 * 4 * predicted * arch.head.outputs  # of three such tensors the graph holds one
+    mean = Sample(sample.tiles, sample.tokens, predicted / 2)  # both padded to the longer one
+    found = 2 * costs.activations(arch, mean, Learning(trained=ranks), element=4)
+    assert found == pytest.approx(measured, rel=0.05)
+
+
+def test_checkpointing_keeps_the_inputs_of_blocks_and_one_block(tiny, rows):
+    arch, _, _ = shape_of(tiny, rows[0])
+    learning = Learning(trained=ranks_of(arch))
+    sample = Sample(0, 10, 0)  # text only: two language blocks of width 32
+    plain, saved = (
+        costs.activations(arch, sample, learning, checkpointing=checkpointing)
+        for checkpointing in (False, True)
+    )
+    final_norm = 10 * 32 * 4
+    assert saved == 2 * (10 * 32 * 2) + (plain - final_norm) / 2 + final_norm
