@@ -25,7 +25,7 @@ def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
         STRONG,
     )
     if not backbone["tokenizer"]:
-        yield f"no tokenizer in {backbone['config']}: four characters are taken for a token"
+        yield f"{backbone['name']}: no tokenizer is there, four characters are taken for a token"
     yield _rows(plan["tasks"])
     yield _stages(plan["tasks"])
     yield _training(plan)
