@@ -18,9 +18,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,54 +28,13 @@ from stages.core import cli, config
 if TYPE_CHECKING:
     from stages.core.architecture import Architecture
     from stages.core.backbone import Backbone
+    from stages.core.meter import Steps
 
 TASK = "made_up"
 QUESTION = "Provide a one-sentence caption for the provided image."
 ANSWER = "A brown dog runs over a meadow with a stick."
 NEW_TOKENS = 10
 SIZE = (672, 448)
-
-
-class Steps:
-    """Measures named steps; each becomes a dict in ``done``."""
-
-    def __init__(self, device: Any) -> None:
-        self.cuda, self.done = device.type == "cuda", []
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Seconds, seconds of computing and peak memory of the block; it may set ``seconds``."""
-        entry: dict[str, Any] = {"step": name}
-        self._reset()
-        start, computing = self.now(), time.process_time()
-        yield entry
-        entry.setdefault("seconds", self.now() - start)
-        entry["cpu_seconds"] = time.process_time() - computing
-        self.done.append(entry | {"peak_bytes": self._peak()})
-
-    def now(self) -> float:
-        """The time once all work on the GPU is done."""
-        if self.cuda:
-            import torch
-
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _reset(self) -> None:
-        if self.cuda:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
-
-    def _peak(self) -> int:
-        if self.cuda:
-            import torch
-
-            return torch.cuda.max_memory_allocated()
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 def made_up_row(number: int) -> dict[str, Any]:
@@ -113,6 +71,7 @@ def measure_backbone(
     """
     from stages.core.architecture import describe
     from stages.core.backbone import load_backbone, pick_device
+    from stages.core.meter import Steps
 
     meter = Steps(pick_device())
     with meter.step("load"):

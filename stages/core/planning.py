@@ -1,7 +1,7 @@
 """What a run will cost: operations, GPU-hours and memory of every task, jobs of the whole.
 
 Assumptions, each marked below: which slots an expert gets before there is a profile, that every
-expert but the first learns beside one parent, that a sample is answered by two expert sets.
+expert but the first learns beside one parent, that one set of experts answers a test sample.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from stages.core import costs
 from stages.core.budget import module_ratios, split_budget, total_budget, uniform
 from stages.core.costs import Gpu, Learning, Sample
 from stages.core.errors import InputError
+from stages.core.queue import jobs
 from stages.core.sampling import subset_size
-from stages.core.scopes import STAGE_KEYS, Plan
+from stages.core.scopes import Plan
 from stages.core.slots import MODULES, Slot
 from stages.core.workload import Ruler, Workload, workload
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from stages.core.architecture import Architecture
     from stages.methods.base import Method
 
-SETS_PER_SAMPLE = 2  # ASSUME: the backbone before a task is learnt, its expert afterwards
+SETS_PER_SAMPLE = 1  # ASSUME: its task's expert, from the stage on at which that is learnt
 PUBLISHED = "published_hours.csv"  # beside the manifests: wall-clock hours of training
 
 
@@ -98,7 +99,8 @@ class Costs:
             found["extract_features"] = self._features(train, subset, test)
         if task in self.method.trained_tasks(self.config["tasks"]):
             found["train_expert"] = self._step(sample, self.learning(task), train.rows * epochs)
-        found["predict"] = self._prediction(task, test)
+        found["predict_backbone"] = self._prediction(task, test, Learning())
+        found["predict"] = self._prediction(task, test, Learning(frozen=self.ranks))
         return found
 
     def _step(self, sample: Sample, learning: Learning, samples: float) -> dict[str, Any]:
@@ -127,10 +129,9 @@ class Costs:
             "gpu_hours": self.machine.hours(operations),
         }
 
-    def _prediction(self, task: str, test: Workload) -> dict[str, Any]:
-        """One generation per sample and expert set."""
-        samples = test.rows * self._sets(task)
-        learning = Learning(frozen=self.ranks)
+    def _prediction(self, task: str, test: Workload, learning: Learning) -> dict[str, Any]:
+        """One generation per sample and set of experts, or one without any."""
+        samples = test.rows * (self._sets(task) if learning.frozen else 1)
         ahead = costs.forward(self.arch, Sample(test.tiles, test.prompt, 1), learning)
         new = min(test.answer, self.plan.manifest(task).task["max_new_tokens"])
         decoding = costs.decoding(self.arch, test.prompt, new, learning)
@@ -148,12 +149,12 @@ class Costs:
         }
 
     def _sets(self, task: str) -> int:
-        """Expert sets that answer a sample of a task over all stages of the stream."""
+        """Sets of experts that answer a sample of a task over all stages of the stream."""
         if self.method.routing == "threshold":
             return SETS_PER_SAMPLE
         tasks = self.config["tasks"]
         active = (self.method.active(stage, task, tasks) for stage in range(len(tasks) + 1))
-        return len({tuple(names) for names in active if names is not None})
+        return len({tuple(names) for names in active if names})
 
     def _memory(self, task: str, train: Workload, settings: dict[str, Any]) -> dict[str, float]:
         """Bytes per GPU of a training step at the configured micro batch."""
@@ -273,57 +274,3 @@ def _implied_mfu(task: dict[str, Any], published: dict[str, Any]) -> float:
     """The share of the published GPUs' peak at which our operations take the published time."""
     seconds = 3600 * published["hours"] * published["gpus"]
     return task["stages"]["train_expert"]["flops"] / (seconds * costs.GPUS[published["gpu"]].flops)
-
-
-def jobs(plan: Plan, wait: float) -> dict[str, Any]:
-    """SLURM jobs by rule, of all methods and seeds, and what waiting for them costs in minutes.
-
-    Local rules (allocate_experts, choose_parent, score, report) are no jobs. The longest chain is
-    that of a run whose experts all wait for the one before; with D-MoLE parents may make it
-    shorter.
-    """
-    config = plan.config
-    tasks, counts = config["tasks"], {"prepare_data": 2 * len(config["tasks"])}
-    for stage in STAGE_KEYS:
-        if stage not in ("allocate_experts", "choose_parent", "score"):
-            counts[stage] = len(_places(plan, stage))
-    routed = {plan.features_owner(n) for n in config["methods"] if plan.needs(n, "router")}
-    counts["extract_features"] += len(routed) * len(tasks)  # of the test rows
-    counts = {stage: count for stage, count in counts.items() if count}
-    chain = max(_chain(plan, name, len(tasks)) for name in config["methods"])
-    return {
-        "by_rule": counts,
-        "total": sum(counts.values()),
-        "longest_chain": chain,
-        "minutes_each": wait,
-        "waiting_in_all": wait * sum(counts.values()),
-        "waiting_on_longest_chain": wait * chain,
-    }
-
-
-def _places(plan: Plan, stage: str) -> set[tuple[str, str]]:
-    """(scope, task) of every job of a stage."""
-    profiled = ("sample_subset", "extract_features")
-    return {
-        (plan.scope(stage, f"seed{seed}/{name}"), task)
-        for seed in plan.config["seeds"]
-        for name in plan.config["methods"]
-        if stage not in profiled or _subset_is_used(plan, stage, name)
-        for task in plan.tasks_of(stage, name)
-    }
-
-
-def _subset_is_used(plan: Plan, stage: str, name: str) -> bool:
-    features = plan.needs(name, "router") or plan.has_transfer(name)
-    return features or (stage == "sample_subset" and plan.needs(name, "allocation"))
-
-
-def _chain(plan: Plan, name: str, tasks: int) -> int:
-    """prepare_data, then sample_subset, extract_features and fit_router where there is routing,
-    one training after the other, predict."""
-    method = plan.method(name)
-    names: Sequence[str] = plan.config["tasks"]
-    trained = len(method.trained_tasks(list(names)))
-    waits = plan.has_transfer(name) or bool(tasks > 1 and method.starts_from(names[1], names, None))
-    before = 3 if plan.has_transfer(name) or plan.needs(name, "router") else 0
-    return 2 + before + (trained if waits else min(trained, 1))
