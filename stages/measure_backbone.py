@@ -28,6 +28,7 @@ from stages.core import cli, config
 if TYPE_CHECKING:
     from stages.core.architecture import Architecture
     from stages.core.backbone import Backbone
+    from stages.core.experts import ExpertModel, Ranks
     from stages.core.meter import Steps
 
 TASK = "made_up"
@@ -79,8 +80,8 @@ def measure_backbone(
     arch = describe(backbone.model, backbone.prompter.images, folder.name)
     rows = [made_up_row(number) for number in range(batch * steps)]
     _profile(meter, backbone, arch, rows[:batch] * folds, settings["profile"])
-    learner = _train(meter, backbone, arch, rows, settings, batch, work)
-    _generate(meter, backbone, arch, rows[:batch], learner)
+    learner, ranks = _train(meter, backbone, arch, rows, settings, batch, work)
+    _generate(meter, backbone, arch, rows[:batch], learner, ranks)
     return {
         "backbone": arch.name,
         "parameters": arch.parameters,
@@ -133,8 +134,9 @@ def _train(
     settings: dict[str, Any],
     batch: int,
     work: Path,
-) -> Any:
-    """Training steps of D-MoLE's expert, read from Parquet as the workflow does."""
+) -> tuple[ExpertModel, Ranks]:
+    """Training steps of D-MoLE's expert, read from Parquet as the workflow does; the model with
+    the expert, and its ranks."""
     from datasets import Dataset
 
     from stages import methods
@@ -167,13 +169,19 @@ def _train(
         stamps.append(meter.now())
         first = 1 if len(stamps) > 2 else 0
         entry["seconds"] = (stamps[-1] - stamps[first]) / (len(stamps) - 1 - first)
-    flops = batch * _both_ways(arch, sample, Learning(trained=method.ranks(job)))
+    ranks = method.ranks(job)
+    flops = batch * _both_ways(arch, sample, Learning(trained=ranks))
     meter.done[-1] |= {"tokens": batch * sample.tokens, "flops": flops}
-    return learner
+    return learner, ranks
 
 
 def _generate(
-    meter: Steps, backbone: Backbone, arch: Architecture, rows: list[dict[str, Any]], learner: Any
+    meter: Steps,
+    backbone: Backbone,
+    arch: Architecture,
+    rows: list[dict[str, Any]],
+    learner: ExpertModel,
+    ranks: Ranks,
 ) -> None:
     """Answers of a fixed length, with the expert."""
     from stages.core import costs
@@ -186,7 +194,7 @@ def _generate(
     with meter.step(f"generate, {NEW_TOKENS} tokens"), learner.using([TASK]) as model:
         generate(model.eval(), prompter, batch, limits)
     prompt, tiles = len(examples[0]["input_ids"]), len(examples[0]["pixel_values"])
-    learning = costs.Learning()
+    learning = costs.Learning(frozen=ranks)
     flops = costs.total(costs.forward(arch, costs.Sample(tiles, prompt, 1), learning))
     flops += costs.total(costs.decoding(arch, prompt, NEW_TOKENS, learning))
     tokens = len(rows) * (prompt + NEW_TOKENS)
