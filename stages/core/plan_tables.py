@@ -126,7 +126,8 @@ def _memory(tasks: list[dict[str, Any]]) -> Iterator[RenderableType]:
     yield (
         f"for {task['task']}, the largest, {memory['micro_batch_size']} samples at a time; "
         f"{memory['expert_parameters'] / 1e6:.2f} million parameters learn. CUDA itself, work "
-        "space and batches above the mean come on top.\n"
+        "space and batches above the mean come on top. The workflow trains without checkpointing: "
+        "training.micro_batch_size is what makes a step fit.\n"
     )
 
 

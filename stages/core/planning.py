@@ -209,11 +209,12 @@ def _check_plain(method: Method, run: str) -> None:
     from stages.methods.dmole import DMoLE
 
     kind = type(method)
-    plain = kind.loss is Method.loss and kind.load is Method.load
-    if not plain or kind.prepare not in (Method.prepare, DMoLE.prepare):
+    same = all(getattr(kind, name) is getattr(Method, name) for name in ("rows", "fit", "loss"))
+    if not same or kind.prepare not in (Method.prepare, DMoLE.prepare):
         raise InputError(
-            f"{run}: a plan counts plain LoRA experts; {method.name} trains more than these. "
-            "Name dmole, seq_ft, individual or a variant of one with --method."
+            f"{run}: a plan counts plain LoRA experts, each learning from its task's rows; "
+            f"{method.name} trains otherwise. Name dmole, seq_ft, individual or a variant of one "
+            "with --method."
         )
 
 

@@ -166,7 +166,8 @@ def test_tables_say_what_is_assumed(tmp_path, capsys):
     [
         (["--config", "cmti"], "unknown configuration 'cmti'. Did you mean 'cmit'"),
         (["--config", "cmit", "--method", "dmoel"], "unknown method or variant 'dmoel'"),
-        (["--config", "cmit", "--method", "cram"], "cram trains more than these"),
+        (["--config", "cmit", "--method", "cram"], "cram trains otherwise"),
+        (["--config", "cmit", "--method", "replay"], "replay trains otherwise"),
         (["--config", "cmit", "--mfu", "35"], "--mfu above 0"),
         (["--config", "cmit", "--backbone", "nowhere"], "nowhere has no config.json"),
     ],
