@@ -149,7 +149,7 @@ def _train(
     artifacts.write_table("data", work / "rows.parquet", rows, task={"name": TASK})
     data = Dataset.from_parquet(str(work / "rows.parquet"), cache_dir=str(work / "cache"))
     method = methods.load("dmole")
-    allocation = assumed_allocation(settings["budget"], backbone.slots)
+    allocation = assumed_allocation(settings, backbone.slots)
     job = Job(TASK, [TASK], settings, backbone.slots, allocation, None)
     sizes = {"batch_size": batch, "micro_batch_size": batch, "epochs": 1, "checkpoint_steps": 1000}
     training = settings["training"] | sizes

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core import costs
-from stages.core.budget import module_ratios, split_budget, total_budget, uniform
+from stages.core.artifacts import read_json
 from stages.core.costs import Gpu, Learning, Sample
 from stages.core.errors import InputError
 from stages.core.queue import jobs
 from stages.core.sampling import subset_size
 from stages.core.scopes import Plan
-from stages.core.slots import MODULES, Slot
+from stages.core.slots import Slot
 from stages.core.workload import Ruler, Workload, workload
 
 if TYPE_CHECKING:
@@ -54,20 +54,23 @@ class Costs:
         self.plan, self.run, self.arch, self.machine = plan, run, arch, machine
         self.config, self.method = plan.config_of(run), plan.method(run)
         _check_plain(self.method, run)
-        self.ranks = self._ranks()
 
-    def _ranks(self) -> costs.Ranks:
-        """Rank of every slot of an expert, before there is a profile."""
+    def ranks(self, task: str) -> costs.Ranks:
+        """Rank of every slot of a task's expert, by its allocation if that has been made."""
         from stages.core.experts import Job
 
-        slots, tasks = list(self.arch.slots), self.config["tasks"]
-        allocation = assumed_allocation(self.config["budget"], slots)
-        return self.method.ranks(Job(tasks[0], tasks, self.config, slots, allocation, None))
+        config, slots = self.config, list(self.arch.slots)
+        scope = self.plan.scope("allocate_experts", f"seed{config['seeds'][0]}/{self.run}")
+        file = Path(config["output"], config["stream"], scope, "allocations", f"{task}.json")
+        made = file.is_file() and self.plan.needs(self.run, "allocation")
+        allocation = read_json("allocation", file) if made else assumed_allocation(config, slots)
+        return self.method.ranks(Job(task, config["tasks"], config, slots, allocation, None))
 
     def learning(self, task: str) -> Learning:
-        """The expert that learns and, ASSUME for every task but the first, its parent's."""
+        """The expert that learns and, ASSUME for every task but the first, a parent's like it."""
         parent = self.plan.has_transfer(self.run) and task != self.config["tasks"][0]
-        return Learning(self.ranks, self.ranks if parent else {})
+        ranks = self.ranks(task)
+        return Learning(ranks, ranks if parent else {})
 
     def task(self, task: str, train: Workload, test: Workload) -> dict[str, Any]:
         """All of one task: sizes, steps, operations and GPU-hours per stage, memory."""
@@ -90,7 +93,7 @@ class Costs:
     def _stages(
         self, task: str, train: Workload, test: Workload, epochs: float
     ) -> dict[str, dict[str, Any]]:
-        subset = subset_size(train.rows, *self.config["subset"].values())
+        subset = subset_size(train.rows, **self.config["subset"])
         sample = Sample(train.tiles, train.tokens, train.answer)
         found = {}
         if self.plan.needs(self.run, "allocation"):
@@ -100,7 +103,7 @@ class Costs:
         if task in self.method.trained_tasks(self.config["tasks"]):
             found["train_expert"] = self._step(sample, self.learning(task), train.rows * epochs)
         found["predict_backbone"] = self._prediction(task, test, Learning())
-        found["predict"] = self._prediction(task, test, Learning(frozen=self.ranks))
+        found["predict"] = self._prediction(task, test, Learning(frozen=self.ranks(task)))
         return found
 
     def _step(self, sample: Sample, learning: Learning, samples: float) -> dict[str, Any]:
@@ -172,7 +175,7 @@ class Costs:
             )
             for checkpointing in (False, True)
         )
-        expert = costs.expert_parameters(self.arch, self.ranks)
+        expert = costs.expert_parameters(self.arch, learning.trained)
         beside = costs.FROZEN_BYTES * expert if learning.frozen else 0
         fixed = 2 * self.arch.parameters + costs.MASTER_BYTES * expert + beside
         return {
@@ -187,21 +190,23 @@ class Costs:
         }
 
 
-def assumed_allocation(budget: dict[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
-    """The slots of an allocation artefact: ASSUME half of the experts in each module (where the
-    config leaves that open), evenly spread over the depth."""
-    modality = "even" if budget["modality"] == "curriculum" else budget["modality"]
-    found = [{"module": s.module, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots]
-    by_module = {m: [slot for slot in found if slot["module"] == m] for m in MODULES}
-    sizes = split_budget(
-        total_budget(budget["ratio"], len(found)),
-        module_ratios({"vision": 1.0, "llm": 1.0}, modality),
-        {module: len(part) for module, part in by_module.items()},
-        modality,
-        budget["vision_floor"],
+def assumed_allocation(config: dict[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
+    """An allocation before there is a profile: ASSUME that all slots matter alike, and an even
+    spread over the depth where gradients would decide."""
+    from stages.allocate_experts import allocate_experts
+
+    alike = [{"module": s.module, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots]
+    strategy = config["allocation"]["strategy"]
+    return allocate_experts(
+        alike,
+        {f"{s.module}.{s.block}.{s.kind}": s.shapes for s in slots},
+        "assumed",
+        0,
+        budget=config["budget"],
+        allocation={"strategy": "uniform" if strategy == "gradient" else strategy},
+        profile=config["profile"],
+        expert=config["expert"],
     )
-    chosen = [slot for m in MODULES for slot in uniform(by_module[m], sizes[m])]
-    return {"slots": [slot | {"allocated": slot in chosen} for slot in found]}
 
 
 def _check_plain(method: Method, run: str) -> None:

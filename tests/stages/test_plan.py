@@ -153,6 +153,30 @@ def test_rows_are_counted_in_the_users_files_or_in_prepared_tables(tmp_path, tin
     assert covers["train"]["answer"] >= sum(len(answer) + 1 for answer in answers)
 
 
+def test_an_allocation_that_was_made_decides(tmp_path, tiny_folder):
+    from stages.core.architecture import read_architecture
+    from stages.core.artifacts import write_json
+    from stages.core.costs import GPUS
+    from stages.core.planning import Costs, Machine, assumed_allocation
+    from stages.core.scopes import Plan
+
+    config = load_config(ROOT / "workflow" / "config" / "tiny.yaml")
+    config |= {"output": str(tmp_path), "methods": ["dmole"], "variants": {}}
+    arch, _ = read_architecture(tiny_folder, config["backbone"])
+    found = Costs(Plan(config), "dmole", arch, Machine("a100", GPUS["a100"], 1, 0.5))
+    task, *others = config["tasks"]
+    content = assumed_allocation(config, arch.slots)
+    assert sum(slot["allocated"] for slot in content["slots"]) == content["budget"]
+    for slot in content["slots"]:
+        slot["allocated"] = (slot["module"], slot["block"], slot["slot"]) == ("llm", 1, "o")
+    file = tmp_path / config["stream"] / "seed0" / "allocations" / f"{task}.json"
+    write_json("allocation", file, content | {"provenance": {}})
+    assert set(found.ranks(task)) == {("llm", 1, "o")}
+    assert len(found.ranks(others[0])) == content["budget"]
+    assert found.learning(task).frozen == {}  # the first task has no parent
+    assert found.learning(others[0]).frozen == found.ranks(others[0])
+
+
 def test_tables_say_what_is_assumed(tmp_path, capsys):
     main(["--config", "cmit", "--gpus", "4", "--gpu", "h100", "--mfu", "0.5"])
     said = capsys.readouterr().out
