@@ -116,7 +116,7 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
 
     Also where the processes of a stage find each other (see ``stages.core.distributed``).
     """
-    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -137,12 +137,19 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     model.requires_grad_(False).eval().to(device)
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
+    prompter = load_prompter(path, families.load(path, model.config, settings))
+    return Backbone(model, prompter, find_slots(model), device, str(path))
+
+
+def load_prompter(path: Path, images: families.Family) -> Prompter:
+    """The folder's tokenizer with what its family says of images and turns."""
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(path)
-    images = families.load(path, model.config, settings)
     tokenizer.chat_template = images.chat_template or tokenizer.chat_template
     if images.end_of_turn:
         tokenizer.eos_token = images.end_of_turn
-    return Backbone(model, Prompter(tokenizer, images), find_slots(model), device, str(path))
+    return Prompter(tokenizer, images)
 
 
 # --- training objective ---------------------------------------------------------------------

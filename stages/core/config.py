@@ -12,7 +12,8 @@ import yaml
 
 from stages.core.errors import InputError, unknown
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
+WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
+SCHEMAS = WORKFLOW / "schemas"
 
 # ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
 PRESETS: dict[str, dict[str, Any]] = {
@@ -110,6 +111,20 @@ def load_config(path: Path) -> dict:
         InputError: unknown key (near miss suggested), wrong value, unreadable file.
     """
     return complete(read_yaml(path) or {}, str(path))
+
+
+def find_config(text: str) -> Path:
+    """A config file by its path, or by its name in workflow/config without the ending.
+
+    Raises:
+        InputError: neither exists.
+    """
+    if Path(text).is_file():
+        return Path(text)
+    known = {path.stem: path for path in (WORKFLOW / "config").glob("*.yaml")}
+    if text not in known:
+        raise unknown("configuration", text, known, "--config")
+    return known[text]
 
 
 def with_variant(config: dict, name: str) -> dict:

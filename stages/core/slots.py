@@ -50,6 +50,11 @@ class Slot:
         return sum(rank * (rows + columns) for rows, columns in self.shapes)
 
 
+def module_of(name: str) -> str | None:
+    """``vision`` or ``llm`` by the full name of a module inside the backbone, else None."""
+    return "vision" if _VISION.search(name) else "llm" if _LANGUAGE.search(name) else None
+
+
 def find_slots(model: "nn.Module") -> list[Slot]:
     """All slots of a backbone: vision before language model, by block, ``qkv`` before ``o``.
 
@@ -62,7 +67,7 @@ def find_slots(model: "nn.Module") -> list[Slot]:
     found: dict[tuple[str, int, str], list] = defaultdict(list)
     linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     for name, linear in linears:
-        module = "vision" if _VISION.search(name) else "llm" if _LANGUAGE.search(name) else None
+        module = module_of(name)
         match = _ATTENTION.search(name)
         kind = match and next((k for k, names in _KIND.items() if match["linear"] in names), None)
         if module and kind:

@@ -1,0 +1,66 @@
+"""How many SLURM jobs a run is, and what waiting for them costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.core.scopes import STAGE_KEYS, Plan
+
+LOCAL = ("allocate_experts", "choose_parent", "score")  # rules that are no jobs, nor is report
+OF_TEST_ROWS = ("extract_features", "predict_backbone")  # also, or only, once for all seeds
+
+
+def jobs(plan: Plan, wait: float) -> dict[str, Any]:
+    """SLURM jobs by rule, of all methods and seeds, and what waiting for them costs in minutes.
+
+    Local rules (allocate_experts, choose_parent, score, report) are no jobs. The longest chain is
+    that of a run whose experts all wait for the one before; with D-MoLE parents may make it
+    shorter.
+    """
+    config = plan.config
+    tasks, names = config["tasks"], config["methods"]
+    counts = {"prepare_data": 2 * len(tasks)}
+    for stage in STAGE_KEYS:
+        if stage not in LOCAL:
+            counts[stage] = 0 if stage == "predict_backbone" else len(_places(plan, stage))
+    for stage in OF_TEST_ROWS:
+        wanted = [n for n in names if stage == "predict_backbone" or plan.needs(n, "router")]
+        counts[stage] += len({plan.owner_of_test_rows(stage, n) for n in wanted}) * len(tasks)
+    counts = {stage: count for stage, count in counts.items() if count}
+    chain = max(_chain(plan, name) for name in names)
+    return {
+        "by_rule": counts,
+        "total": sum(counts.values()),
+        "longest_chain": chain,
+        "minutes_each": wait,
+        "waiting_in_all": wait * sum(counts.values()),
+        "waiting_on_longest_chain": wait * chain,
+    }
+
+
+def _places(plan: Plan, stage: str) -> set[tuple[str, str]]:
+    """(scope, task) of every job of a stage."""
+    profiled = ("sample_subset", "extract_features")
+    return {
+        (plan.scope(stage, f"seed{seed}/{name}"), task)
+        for seed in plan.config["seeds"]
+        for name in plan.config["methods"]
+        if stage not in profiled or _subset_is_used(plan, stage, name)
+        for task in plan.tasks_of(stage, name)
+    }
+
+
+def _subset_is_used(plan: Plan, stage: str, name: str) -> bool:
+    features = plan.needs(name, "router") or plan.has_transfer(name)
+    return features or (stage == "sample_subset" and plan.needs(name, "allocation"))
+
+
+def _chain(plan: Plan, name: str) -> int:
+    """prepare_data, then sample_subset, extract_features and fit_router where there is routing,
+    one training after the other, predict."""
+    method, tasks = plan.method(name), plan.config["tasks"]
+    trained = len(method.trained_tasks(tasks))
+    follows = len(tasks) > 1 and method.starts_from(tasks[1], tasks, None)
+    waits = plan.has_transfer(name) or bool(follows)
+    before = 3 if plan.has_transfer(name) or plan.needs(name, "router") else 0
+    return 2 + before + (trained if waits else min(trained, 1))
