@@ -63,15 +63,14 @@ def train_expert(
     }
     rows = method.rows(tables, job, seed)
     learner = method.prepare(backbone, job, states, seed)
-    count = sum(p.numel() for p in learner.trainable().values())
     history = method.fit(learner, job, rows, run)
     method.save(learner, job, out)
-    return {
-        "task": job.task,
-        "rows": len(rows),
-        "trainable_parameters": count,
-        "loss": history,
+    counts = {
+        "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
+        "stored_parameters": sum(map(artifacts.weight_count, out.rglob("*.safetensors"))),
     }
+    print(f"{job.task}: {', '.join(f'{key} {n:,}' for key, n in counts.items())}")
+    return {"task": job.task, "rows": len(rows), "loss": history} | counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -114,8 +114,10 @@ def load_config(path: Path) -> dict:
 
 def with_variant(config: dict, name: str) -> dict:
     """The config under which a method or a named variant of it runs."""
+    if name not in config["variants"]:
+        return config
     changed = json.loads(json.dumps(config))
-    for dotted, value in config["variants"].get(name, {}).get("set", {}).items():
+    for dotted, value in config["variants"][name]["set"].items():
         try:
             _get(changed, dotted)
         except KeyError:

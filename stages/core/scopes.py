@@ -50,6 +50,9 @@ SHARED = (
 )
 """Stages that are the same for every method, so that methods share what they write."""
 
+ORDERED = ("choose_parent", "train_expert", "route_samples")
+"""Stages whose artefacts depend on the order of the tasks, which a variant may change."""
+
 
 class Plan:
     """The runs of a completed config, and where each finds and puts its artefacts."""
@@ -88,11 +91,16 @@ class Plan:
             self._configs[name] = with_variant(self.config, name)
         return self._configs[name]
 
+    def tasks(self, name: str) -> list[str]:
+        """The stream of a run, in its own order."""
+        return self.config_of(name)["tasks"]
+
     def check(self) -> None:
         """Look at everything that can be wrong before the first job.
 
         Raises:
-            InputError: names, a variant that changes a key of no stage, missing manifests.
+            InputError: names, a variant that changes a key of no stage or has other tasks,
+                missing manifests.
         """
         for method in self.config["method_options"]:
             if method not in names():
@@ -104,7 +112,13 @@ class Plan:
                     f"{name}: routing.second is 'parent', but there are no parents, because "
                     "transfer.enabled is false. Change one of the two."
                 )
-        changeable = {key for keys in STAGE_KEYS.values() for key in keys} | {"method_options"}
+            if sorted(self.tasks(name)) != sorted(self.config["tasks"]):
+                raise InputError(
+                    f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
+                    f"{', '.join(self.config['tasks'])}."
+                )
+        changeable = {key for keys in STAGE_KEYS.values() for key in keys}
+        changeable |= {"method_options", "tasks"}
         for variant, change in self.config["variants"].items():
             for key in change["set"]:
                 if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
@@ -146,7 +160,7 @@ class Plan:
 
     def tasks_of(self, stage: str, name: str) -> list[str]:
         """The tasks for which a run has jobs of a stage."""
-        tasks = self.config["tasks"]
+        tasks = self.tasks(name)
         needed = {"profile_gradients": "allocation", "allocate_experts": "allocation"}
         needed |= {"fit_router": "router"}
         if stage in needed:
@@ -157,7 +171,7 @@ class Plan:
 
     def states_at_test(self, name: str, task: str) -> list[str]:
         """The tasks whose saved state may answer a test sample of ``task`` at some stage."""
-        method, tasks = self.method(name), self.config["tasks"]
+        method, tasks = self.method(name), self.tasks(name)
         if method.routing == "threshold":
             return method.trained_tasks(tasks)
         rows = (method.active(stage, task, tasks) for stage in range(len(tasks) + 1))
@@ -183,7 +197,8 @@ class Plan:
 
     def reads(self, stage: str, name: str) -> dict[str, dict]:
         """The config slices that an artefact of this stage depends on, its ancestors' included."""
-        found = {stage: self.slice_of(stage, name)}
+        order = {"tasks": self.tasks(name)} if stage in ORDERED else {}
+        found = {stage: self.slice_of(stage, name) | order}
         for earlier in self.upstream(stage, name):
             found |= self.reads(earlier, name)
         return found

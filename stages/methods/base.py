@@ -34,6 +34,15 @@ class Method:
     routing: str = "static"
     """``static``: the same state for every sample of a stage; ``threshold``: by autoencoders."""
 
+    knows_task: bool = False
+    """A test sample's task is told, and decides which state answers."""
+
+    earlier_data: str = "no"
+    """What training keeps of the rows of earlier tasks."""
+
+    cumulative: bool = False
+    """A state holds what those before it hold, so that the last one is all that must be kept."""
+
     options: ClassVar[dict[str, dict[str, Any]]] = {}
     """The method's own settings: JSON schemas with ``default`` and ``description``, by name."""
 

@@ -41,6 +41,8 @@ WIDEST = 100  # bottleneck of the query net as published
 class ProgLoRADynamic(Method):
     """The pool of blocks; every state holds all blocks so far."""
 
+    earlier_data = "features of prompts"
+
     options = {
         "bottleneck": {
             "description": "Width of the query net; null: 100, less if the budget is small.",

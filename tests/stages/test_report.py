@@ -211,7 +211,7 @@ def test_routing_table_counts_samples(page):
 def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
-    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 13
+    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 14
     assert not any(lead.startswith("Absent") for lead in page.leads.values())
 
 
@@ -220,6 +220,7 @@ def test_sections_without_inputs_say_so(tmp_path):
     page = Page(make(run, *HEAVY))
     absent = {key for key, lead in page.leads.items() if lead.startswith("Absent")}
     assert absent == {
+        "comparison",
         "parameters",
         "sensitivity",
         "budgets",

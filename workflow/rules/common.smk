@@ -16,15 +16,18 @@ from stages.core.scopes import STAGE_KEYS, Plan, split_scope
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
 try:
-    config.update(complete(config, ", ".join(map(os.path.relpath, workflow.configfiles))))
+    CONFIG_FILES = list(map(os.path.relpath, workflow.configfiles))
+    config.update(complete(config, ", ".join(CONFIG_FILES)))
     plan = Plan(config)
     plan.check()
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
 ROOT = f"{config['output']}/{config['stream']}"
+COMMAND = f"snakemake --configfile {' '.join(CONFIG_FILES)}"
 LOGS = f"{ROOT}/logs"
 BENCHMARKS = f"{ROOT}/benchmarks"
+SUMMARY = f"{ROOT}/sweeps/{config['sweep']}" if config["sweep"] else ROOT
 TASKS = config["tasks"]
 BACKBONE = config["backbone"]["path"]
 MADE_BACKBONES = ["results/backbones/pocket", "results/backbones/tiny"]  # each by a rule
@@ -88,21 +91,40 @@ def every_artefact():
         *of_runs("train_expert", "experts/{task}"),
         *of_runs("route_samples", "routes/{task}.parquet"),
         *of_runs("predict", "predictions/{task}.parquet"),
-        f"{ROOT}/scores.parquet",
-        f"{ROOT}/metrics.json",
-        f"{ROOT}/report.html",
+        f"{SUMMARY}/scores.parquet",
+        f"{SUMMARY}/metrics.json",
+        f"{SUMMARY}/comparison.md",
+        f"{SUMMARY}/report.html",
     ]
+
+
+def all_tasks(path):
+    """The paths with {task} of all tasks in one word, which the shell expands: a command line
+    with every path of a large comparison written out would be too long."""
+    return path.format(task=TASKS[0] if len(TASKS) == 1 else f"{{{','.join(TASKS)}}}")
 
 
 def benchmark_files():
     """Run times of the jobs behind every artefact, as far as their rules record them."""
     own = (
-        path.replace(ROOT, f"{BENCHMARKS}/{stage}", 1)
+        all_tasks(made_by(stage, "{task}.tsv", f"{seed}/{name}")).replace(
+            ROOT, f"{BENCHMARKS}/{stage}", 1
+        )
         for stage in STAGE_KEYS
-        for path in of_runs(stage, "{task}.tsv")
+        for seed, name in runs()
+        if plan.tasks_of(stage, name)
     )
-    of_test_rows = (f"{BENCHMARKS}/extract_features/{task}.tsv" for task in TASKS)
-    return [*own, *of_test_rows]
+    of_test_rows = all_tasks(f"{BENCHMARKS}/extract_features/{{task}}.tsv")
+    return [*dict.fromkeys(own), of_test_rows]
+
+
+def routes_of_runs():
+    """`--routes NAME SEED FILE..` for every run."""
+    return [
+        f"--routes {name} {seed.removeprefix('seed')} "
+        + all_tasks(made_by("route_samples", "routes/{task}.parquet", f"{seed}/{name}"))
+        for seed, name in runs()
+    ]
 
 
 # --- inputs: data and backbone ---
@@ -163,9 +185,15 @@ def rows_of_features(wildcards):
 # --- inputs: routers and experts ---
 
 
+def stream_of(wildcards):
+    """All tasks, in the order in which this run learns them."""
+    return plan.tasks(run_of(wildcards))
+
+
 def earlier(wildcards):
     """The tasks before this one in the stream."""
-    return TASKS[: TASKS.index(wildcards.task)]
+    tasks = stream_of(wildcards)
+    return tasks[: tasks.index(wildcards.task)]
 
 
 def so_far(wildcards):
@@ -210,11 +238,11 @@ def starting_states(wildcards):
 
 
 def tasks_with_routers(wildcards):
-    return TASKS if plan.needs(run_of(wildcards), "router") else []
+    return stream_of(wildcards) if plan.needs(run_of(wildcards), "router") else []
 
 
 def tasks_with_parents(wildcards):
-    return TASKS if plan.uses_transfer_at_test(run_of(wildcards)) else []
+    return stream_of(wildcards) if plan.uses_transfer_at_test(run_of(wildcards)) else []
 
 
 def features_to_route(wildcards):
@@ -280,6 +308,15 @@ def flag_of_runs(flag, *artefacts):
         )
         for seed, name in runs()
         for task in TASKS
+    ]
+
+
+def other_orders():
+    """`--order NAME TASK..` for every run that learns the tasks in an order of its own."""
+    return [
+        f"--order {name} {' '.join(plan.tasks(name))}"
+        for name in config["methods"]
+        if plan.tasks(name) != TASKS
     ]
 
 
