@@ -16,8 +16,9 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "workflow" / "schemas"
 
 # ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
+    "paper": {"match_size": "slots"},
     "reference_code": {
+        "match_size": "slots",
         "profile.include_bias": True,
         "profile.loss": "token_mean",
         "budget.module_score": "sum",

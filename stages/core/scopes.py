@@ -118,7 +118,7 @@ class Plan:
                     f"{', '.join(self.config['tasks'])}."
                 )
         changeable = {key for keys in STAGE_KEYS.values() for key in keys}
-        changeable |= {"method_options", "tasks"}
+        changeable |= {"method_options", "tasks", "match_size"}
         for variant, change in self.config["variants"].items():
             for key in change["set"]:
                 if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
@@ -153,6 +153,16 @@ class Plan:
         """Whether experts of this run may learn beside a parent."""
         return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
 
+    def matches_allocations(self, name: str) -> bool:
+        """Whether the ranks of this run are solved from the allocations of D-MoLE: if it has none
+        of its own, the config wants it so, and there is a run with allocations to be equal to."""
+        return (
+            self.config_of(name)["match_size"] == "allocations"
+            and not self.needs(name, "allocation")
+            and bool(self.method(name).trained_tasks(self.tasks(name)))
+            and any(self.needs(other, "allocation") for other in self.config["methods"])
+        )
+
     def uses_transfer_at_test(self, name: str) -> bool:
         """Whether routing looks at the parents."""
         routed = self.method(name).routing == "threshold"
@@ -161,13 +171,17 @@ class Plan:
     def tasks_of(self, stage: str, name: str) -> list[str]:
         """The tasks for which a run has jobs of a stage."""
         tasks = self.tasks(name)
-        needed = {"profile_gradients": "allocation", "allocate_experts": "allocation"}
-        needed |= {"fit_router": "router"}
-        if stage in needed:
-            return tasks if self.needs(name, needed[stage]) else []
+        if stage in ("profile_gradients", "allocate_experts"):
+            return tasks if self.reads_allocations(name) else []
+        if stage == "fit_router":
+            return tasks if self.needs(name, "router") else []
         if stage == "choose_parent":
             return tasks if self.has_transfer(name) else []
         return self.method(name).trained_tasks(tasks) if stage == "train_expert" else tasks
+
+    def reads_allocations(self, name: str) -> bool:
+        """Whether training of this run looks at allocations, for its slots or for its size."""
+        return self.needs(name, "allocation") or self.matches_allocations(name)
 
     def states_at_test(self, name: str, task: str) -> list[str]:
         """The tasks whose saved state may answer a test sample of ``task`` at some stage."""
@@ -181,7 +195,7 @@ class Plan:
     def upstream(self, stage: str, name: str) -> tuple[str, ...]:
         """The stages whose artefacts a stage of this run reads (data and backbone apart)."""
         if stage == "train_expert":
-            allocated = ("allocate_experts",) if self.needs(name, "allocation") else ()
+            allocated = ("allocate_experts",) if self.reads_allocations(name) else ()
             return (*allocated, *(("choose_parent",) if self.has_transfer(name) else ()))
         if stage == "route_samples":
             routers = ("fit_router",) if self.needs(name, "router") else ()

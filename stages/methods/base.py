@@ -103,10 +103,11 @@ class Method:
         return data[job.task]
 
     def ranks(self, job: Job) -> Ranks:
-        """LoRA rank of each slot; by default one rank on all slots, within the same budget
-        of trainable parameters as ``budget.ratio`` of the slots at ``expert.rank``."""
-        rank = max(1, int(job.config["expert"]["rank"] * job.config["budget"]["ratio"] + 0.5))
-        return {slot.key: rank for slot in job.slots}
+        """LoRA rank of each slot; by default even on all slots, with as many trainable parameters
+        as D-MoLE's allocations (``match_size``)."""
+        from stages.core.ranks import even_ranks
+
+        return even_ranks(job)
 
     def prepare(
         self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int

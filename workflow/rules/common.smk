@@ -212,6 +212,10 @@ def allocation_file(wildcards):
     return of("allocate_experts", "allocations/{task}.json")(wildcards) if needed else []
 
 
+def tasks_to_match(wildcards):
+    return stream_of(wildcards) if plan.matches_allocations(run_of(wildcards)) else []
+
+
 def transfer_file(wildcards):
     """The choice of a parent; on a fresh tree Snakemake comes back once it has been made."""
     if not plan.has_transfer(run_of(wildcards)):

@@ -136,7 +136,7 @@ def remarks(costs: dict[str, Costs], reference: str) -> dict[str, str]:
 
 
 UNEXPLAINED = (
-    "That is no comparison at equal size, so differences are not shown. With budget.match: "
+    "That is no comparison at equal size, so differences are not shown. With match_size: "
     "allocations, ranks are solved from D-MoLE's count."
 )
 
