@@ -1,4 +1,5 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
+# make compare  all methods, three seeds, hours; its table goes to workflow/report/compare.md
 # make test   environment and all tests
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
@@ -18,7 +19,7 @@ SMK := Snakefile $(wildcard workflow/rules/*.smk)
 IMAGE := cmit-pipeline:0.1.0
 SIF := results/images/cmit-pipeline_0.1.0.sif
 
-.PHONY: demo test lint tiny bench image clean
+.PHONY: demo compare test lint tiny bench image clean
 .DELETE_ON_ERROR:
 
 .venv/runtime: envs/requirements.txt
@@ -35,6 +36,11 @@ demo: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
 	@cat results/demo/logs/score/score.log
 	@echo "The report is $(CURDIR)/results/demo/report.html"
+
+compare: .venv/runtime
+	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
+	$(SNAKEMAKE) --configfile workflow/config/compare.yaml
+	cp results/compare/comparison.md workflow/report/compare.md
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -29,12 +29,15 @@ def train(*what):
 
 @pytest.fixture(scope="module", params=TRAINED)
 def stream(request, tiny_folder, data, tmp_path_factory):
+    return stream_of(request.param, tiny_folder, data, tmp_path_factory.mktemp(request.param))
+
+
+def stream_of(method, tiny_folder, data, out):
     """The finished jobs of a method by task, and hashes of the states before the last job."""
-    out = tmp_path_factory.mktemp(request.param)
     jobs, hashes = {}, {}
-    for task in methods.load(request.param).trained_tasks(battery.TASKS):
+    for task in methods.load(method).trained_tasks(battery.TASKS):
         hashes = {name: file_hash(done.folder) for name, done in jobs.items()}
-        jobs[task] = train(request.param, task, tiny_folder, data, out)
+        jobs[task] = train(method, task, tiny_folder, data, out)
     return jobs, hashes
 
 

@@ -104,8 +104,8 @@ def all_tasks(path):
     return path.format(task=TASKS[0] if len(TASKS) == 1 else f"{{{','.join(TASKS)}}}")
 
 
-def benchmark_files():
-    """Run times of the jobs behind every artefact, as far as their rules record them."""
+def benchmark_files(wildcards):
+    """Params function: run times of the jobs behind every artefact, as far as their rules record them."""
     own = (
         all_tasks(made_by(stage, "{task}.tsv", f"{seed}/{name}")).replace(
             ROOT, f"{BENCHMARKS}/{stage}", 1
@@ -118,8 +118,8 @@ def benchmark_files():
     return [*dict.fromkeys(own), of_test_rows]
 
 
-def routes_of_runs():
-    """`--routes NAME SEED FILE..` for every run."""
+def routes_of_runs(wildcards):
+    """Params function: `--routes NAME SEED FILE..` for every run."""
     return [
         f"--routes {name} {seed.removeprefix('seed')} "
         + all_tasks(made_by("route_samples", "routes/{task}.parquet", f"{seed}/{name}"))

@@ -26,11 +26,11 @@ rule report:
         f"{LOGS}/report/{config['sweep'] or 'report'}.log",
     localrule: True
     params:
-        benchmarks=benchmark_files(),
+        benchmarks=benchmark_files,
         command=COMMAND,
         config=json.dumps(config, sort_keys=True),
         flags=given("profiles", "allocations", "routers", "transfers", "experts"),
-        routes=routes_of_runs(),
+        routes=routes_of_runs,
         source=source_of("report"),
     shell:
         "python -m stages.report --scores {input.scores} --metrics {input.metrics} {params.flags}"

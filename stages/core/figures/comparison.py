@@ -11,6 +11,7 @@ from stages.core.figures.results import Results
 from stages.core.figures.runtimes import readable
 
 KEYS = ("avg", "last", "bwt_dmole")
+LEARNT = "mft"  # scores right after learning; all that the paper's Finetune has
 PUBLISHED = {"avg": "AVG", "last": "Last", "bwt_dmole": "BWT"}
 REFERENCE = "reference"  # rows of the published table with one number, at the stream's end
 NAMES = {
@@ -46,7 +47,8 @@ def _over_seeds(results: Results, name: str, key: str) -> str:
 
 
 def _paper(results: Results, name: str, key: str) -> str:
-    """The paper's number for a method; those of its references stand under ``last``."""
+    """The paper's number for a method; those of its references stand under ``last``, where
+    Finetune's is of each task right after learning it."""
     wanted = {PUBLISHED[key]} | ({REFERENCE} if key == "last" else set())
     found = [
         row["Average"]
@@ -59,19 +61,25 @@ def _paper(results: Results, name: str, key: str) -> str:
 def _scores(results: Results) -> Table:
     rows: list[list[Cell | str]] = [
         [name]
-        + [_over_seeds(results, name, key) for key in KEYS]
+        + [_over_seeds(results, name, key) for key in (*KEYS, LEARNT)]
         + [_paper(results, name, key) for key in KEYS if results.published]
         for name in results.methods
     ]
     many = len(results.seeds) > 1
     beside = (
         " The paper's numbers (Ge et al., ICML 2025, Table 2) are of another backbone and other "
-        "tasks: compare the order of the methods, never the values."
+        "tasks: compare the order of the methods, never the values. The one beside individual "
+        "(Finetune) corresponds to mft."
         if results.published
         else ""
     )
     return Table(
-        ["Method", *KEYS, *(f"paper: {PUBLISHED[key]}" for key in KEYS if results.published)],
+        [
+            "Method",
+            *KEYS,
+            LEARNT,
+            *(f"paper: {PUBLISHED[key]}" for key in KEYS if results.published),
+        ],
         rows,
         ("Means over seeds ± half the 95% interval (Student's t)." if many else "One seed.")
         + " A dash: the method has no such cells of the matrix."
