@@ -115,9 +115,10 @@ def _costs(costs: dict[str, Costs], noted: dict[str, str]) -> Table:
     return Table(
         [*head, "Preparation", "Knows the task at test", "Keeps earlier data"],
         rows,
-        "Trained: parameters that learn. Stored: parameters that must be kept after the last task "
-        "to answer and to go on, routers included. Times: all tasks of a seed, mean over seeds; "
-        "preparation is gradient profiles, features and routers, which methods share. "
+        "Trained: parameters that learn at the tasks, D-MoLE's routers apart. Stored: parameters "
+        "that must be kept after the last task to answer and to go on, routers included. Times: "
+        "all tasks of a seed, mean over seeds; preparation is gradient profiles, features and "
+        "routers, which methods share. "
         "* more than 5% off in trained parameters, see below.",
         title="Costs",
         name="costs",
