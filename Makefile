@@ -1,4 +1,5 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
+# make compare  all methods, three seeds, hours; its table goes to workflow/report/compare.md
 # make test   environment and all tests
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
@@ -23,7 +24,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE := cmit-pipeline:$(VERSION)
 SIF := results/images/cmit-pipeline_$(VERSION).sif
 
-.PHONY: demo test test-cluster test-container lint tiny bench image clean
+.PHONY: demo compare test test-cluster test-container lint tiny bench image clean
 .DELETE_ON_ERROR:
 
 .venv/runtime: envs/requirements.txt
@@ -40,6 +41,11 @@ demo: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
 	@cat results/demo/logs/score/score.log
 	@echo "The report is $(CURDIR)/results/demo/report.html"
+
+compare: .venv/runtime
+	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
+	$(SNAKEMAKE) --configfile workflow/config/compare.yaml
+	cp results/compare/comparison.md workflow/report/compare.md
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile

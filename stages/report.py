@@ -1,16 +1,20 @@
-"""Make the report: one HTML file with tables and pictures that needs no network and no other file.
+"""Make the report: one HTML file with tables and pictures that needs no network and no other file,
+and the tables that compare the methods once more as Markdown, for a repository.
 
 Reads   scores.parquet, metrics.json and, as far as given, profiles, allocations, routers,
         transfers, experts (their training.json), routes and Snakemake's benchmark files, of any
-        number of seeds and variants; both come from the paths (``seed0/...``, ``seed0/dmole/...``)
-Writes  report.html; equal inputs give equal bytes. A section without inputs is one line.
+        number of seeds and variants; both come from the paths (``seed0/...``, ``seed0/dmole/...``);
+        a published table to be shown beside (metric, method, one column per task, Average)
+Writes  report.html and comparison.md; equal inputs give equal bytes. A section without inputs is
+        one line.
 Config  all of it: the report says what was run, and in which switches that is not preset paper
 
     python -m stages.report --scores results/pocket/scores.parquet \\
         --metrics results/pocket/metrics.json --config workflow/config/pocket.yaml \\
         --profiles results/pocket/seed0/profiles/*.parquet \\
-        --routes dmole 0 results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
-        --out results/pocket/report.html
+        --routes dmole 0 results/pocket/seed0/dmole/routes/*.parquet \\
+        --published workflow/report/dmole_table2.csv \\
+        --out results/pocket/report.html --out-comparison results/pocket/comparison.md
 """
 
 from __future__ import annotations
@@ -45,6 +49,19 @@ def report(results: Results) -> str:
     )
 
 
+def comparison(results: Results) -> str:
+    """The comparison of the methods as Markdown text."""
+    from stages.core.figures import comparison as compared
+    from stages.core.figures.markdown import markdown
+
+    made = f"Written by `{results.command}`." if results.command else ""
+    rows = ", ".join(f"{n or 'all'} {split}" for split, n in results.config["rows"].items())
+    size = f"{len(results.tasks)} tasks ({', '.join(results.tasks)}), rows of each: {rows}; seeds "
+    text = size + f"{', '.join(map(str, results.seeds))}."
+    heading = f"Methods on the stream {results.config['stream']}"
+    return markdown(compared.section(results), heading, " ".join(filter(None, [made, text])))
+
+
 def gather(args: argparse.Namespace) -> Results:
     """All inputs named on the command line, read and grouped."""
     from stages.core.figures import results as read
@@ -56,7 +73,7 @@ def gather(args: argparse.Namespace) -> Results:
         raise InputError(f"{args.metrics}: its tasks are not those of the config; score again.")
 
     def grouped(paths: list[str] | None, reader: object) -> dict:
-        return read.by_scope(cli.paths(paths), tasks, reader)
+        return read.by_scope(cli.paths(paths), tasks, reader, read.orders_of(settings))
 
     return read.Results(
         config=settings,
@@ -71,6 +88,8 @@ def gather(args: argparse.Namespace) -> Results:
         trainings=grouped(args.experts, read.read_training),
         routes=read.read_all_routes(args.routes or [], tasks),
         benchmarks=read.read_benchmarks(cli.paths(args.benchmarks)),
+        published=read.read_published(args.published) if args.published else [],
+        command=args.command,
     )
 
 
@@ -85,22 +104,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--experts", nargs="*", help="expert folders, for parameter counts")
     parser.add_argument(
         "--routes",
-        nargs=3,
+        nargs="+",
         action="append",
-        metavar=("METHOD", "SEED", "PATH"),
-        help="routes of one method, seed and task; repeat",
+        metavar=("METHOD", "SEED"),
+        help="method, seed and the routes of its tasks; repeat",
     )
     parser.add_argument("--benchmarks", nargs="*", help="Snakemake benchmark files (.../RULE/...)")
+    parser.add_argument("--published", type=Path, help="CSV of a published table")
+    parser.add_argument("--command", default="", help="what made the run; for the Markdown")
     parser.add_argument("--out", type=Path, required=True, help="HTML file to write")
+    parser.add_argument("--out-comparison", type=Path, required=True, help="Markdown to write")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = _parse(argv)
-    page = report(gather(args))
-    with artifacts.replacing(args.out) as draft:
-        draft.write_text(page, encoding="utf-8")
+    results = gather(args)
+    for path, text in ((args.out, report(results)), (args.out_comparison, comparison(results))):
+        with artifacts.replacing(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ Writes  scores.parquet: one row per run, stage and task with the score, its 95 %
         how many answers could not be read; metrics.json: matrices and metrics
 Config  score.bootstrap
 
+A run that learnt the tasks in another order than ``--tasks`` has an ``--order`` of its own.
+
     python -m stages.score --data results/pocket/data/signs_ocr/test.parquet \\
         --run dmole 0 results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
         results/pocket/seed0/dmole/predictions/signs_ocr.parquet --tasks signs_ocr \\
@@ -114,10 +116,17 @@ def _score_answers(
     return scored
 
 
-def continual_report(scores: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, Any]:
+def continual_report(
+    scores: Sequence[Mapping[str, Any]],
+    tasks: Sequence[str],
+    orders: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Matrices, metrics and their means over seeds: ``metrics.json`` without provenance.
 
-    ``scores`` are rows of scores.parquet.
+    Args:
+        scores: rows of scores.parquet.
+        tasks: the stream.
+        orders: the tasks in the order of a run, by method, where it is not that of ``tasks``.
     """
     from stages.core.continual import FORMULAS, continual_metrics, over_seeds
     from stages.core.score_matrix import matrix_from_cells
@@ -127,10 +136,11 @@ def continual_report(scores: Sequence[Mapping[str, Any]], tasks: Sequence[str]) 
         cells[row["method"], row["seed"]].append((row["stage"], row["task"], row["value"]))
     runs = []
     for (method, seed), triples in cells.items():
-        matrix = matrix_from_cells(triples, tasks)
+        order = list((orders or {}).get(method, tasks))
+        matrix = matrix_from_cells(triples, order)
         rows = [[None if cell != cell else cell for cell in row] for row in matrix.tolist()]
-        metrics = continual_metrics(matrix, tasks)
-        runs.append({"method": method, "seed": seed, "matrix": rows, "metrics": metrics})
+        run = {"method": method, "seed": seed, "tasks": order, "matrix": rows}
+        runs.append(run | {"metrics": continual_metrics(matrix, order)})
     return {
         "tasks": list(tasks),
         "definitions": {
@@ -226,7 +236,8 @@ def show(report: Mapping[str, Any]) -> None:
             table.add_column(name, justify="right")
     for run in report["runs"]:
         label = f"{run['method']}, seed {run['seed']}"
-        final.add_row(label, *map(cell, run["matrix"][-1]))
+        scores = dict(zip(run["tasks"], run["matrix"][-1], strict=True))
+        final.add_row(label, *(cell(scores[task]) for task in report["tasks"]))
         values = (run["metrics"][key]["value"] for key in report["definitions"])
         metrics.add_row(label, *map(cell, values))
     console = Console()
@@ -248,6 +259,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the routed answers of a run to one task; repeat for every run and task",
     )
     parser.add_argument("--tasks", nargs="+", help="all tasks in stream order")
+    parser.add_argument(
+        "--order",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("METHOD", "TASK"),
+        help="a method whose runs learnt the tasks in this other order; repeat",
+    )
     parser.add_argument("--config", help="a YAML config file, or the stage's slice as JSON text")
     parser.add_argument("--out-scores", type=Path)
     parser.add_argument("--out-metrics", type=Path)
@@ -269,6 +288,18 @@ def _runs(flags: Sequence[Sequence[str]]) -> list[Run]:
     return [Run(m, int(s), Path(routes), Path(answers)) for m, s, routes, answers in flags]
 
 
+def _orders(flags: Sequence[Sequence[str]], tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Tasks in their order by method.
+
+    Raises:
+        InputError: an order that is none of the stream's tasks.
+    """
+    for method, *order in flags:
+        if sorted(order) != sorted(tasks):
+            raise InputError(f"--order {method}: {order} is not an order of {list(tasks)}.")
+    return {method: order for method, *order in flags}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     if args.matrix:
@@ -280,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     runs = _runs(args.run)
     rows = score_runs(args.data, runs, args.tasks, resamples=used["score"]["bootstrap"])
-    report = continual_report(rows, args.tasks)
+    report = continual_report(rows, args.tasks, _orders(args.order, args.tasks))
     inputs = {f"data/{artifacts.task_of(path)['name']}": path for path in args.data}
     for run in runs:
         scope = f"seed{run.seed}/{run.method}"

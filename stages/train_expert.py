@@ -1,8 +1,9 @@
 """Train what a method learns on one task, on top of the frozen backbone (D-MoLE: the expert).
 
 Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
-any) and the states of earlier tasks that the method starts from; writes a PEFT adapter folder
-with ``training.json`` (counts, loss curve) and ``provenance.json``.
+any), for a method without one D-MoLE's allocations, whose mean size its ranks match, and the states
+of earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
+(counts, loss curve) and ``provenance.json``.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
@@ -52,6 +53,7 @@ def train_expert(
     """
     from datasets import Dataset
 
+    from stages.core.ranks import budget_of
     from stages.core.training import Phases
 
     settings = job.config["training"]
@@ -64,16 +66,19 @@ def train_expert(
         }
     rows = method.rows(tables, job, seed)
     learner = method.prepare(backbone, job, states, seed)
-    count = sum(p.numel() for p in learner.trainable().values())
     history = method.fit(learner, job, rows, run)
-    if distributed.is_first():
-        method.save(learner, job, out)
-    return {
-        "task": job.task,
-        "rows": len(rows),
-        "trainable_parameters": count,
-        "loss": history,
+    if not distributed.is_first():
+        return {}
+    method.save(learner, job, out)
+    counts = {
+        "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
+        "stored_parameters": sum(map(artifacts.weight_count, out.rglob("*.safetensors"))),
     }
+    print(
+        f"{job.task}: learnt {counts['trainable_parameters']:,} parameters, "
+        f"stored {counts['stored_parameters']:,}; budget {budget_of(job):,.0f}"
+    )
+    return {"task": job.task, "rows": len(rows), "loss": history} | counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--backbone", "--checkpoints", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--allocation", type=Path)
+    parser.add_argument(
+        "--match", nargs="*", type=Path, help="allocations whose mean size the ranks are solved for"
+    )
     parser.add_argument("--transfer", type=Path)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
@@ -100,9 +108,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state:{name}": path for name, path in states.items()}
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
+    inputs |= {f"match:{path.stem}": path for path in args.match or []}
 
     from stages.core.backbone import load_backbone
     from stages.core.experts import Job
+    from stages.core.ranks import mean_size
 
     backbone = load_backbone(args.backbone, used["backbone"])
     record = provenance.record(
@@ -113,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=backbone.place,
         method=args.method,
     )
+    matched = [artifacts.read_json("allocation", path) for path in args.match or []]
     job = Job(
         args.task,
         args.tasks,
@@ -120,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         backbone.slots,
         args.allocation and artifacts.read_json("allocation", args.allocation),
         args.transfer and artifacts.read_json("transfer", args.transfer),
+        mean_size(matched) if matched else None,
     )
     draft = args.out.with_name(f".{args.out.name}.part")
     if distributed.is_first():

@@ -215,6 +215,14 @@ def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) ->
         )
 
 
+def weight_count(path: Path) -> int:
+    """Numbers in a safetensors file, from its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as handle:
+        return sum(math.prod(handle.get_slice(key).get_shape()) for key in sorted(handle.keys()))
+
+
 def read_weights(path: Path) -> tuple[dict, dict[str, str]]:
     """Tensors and metadata fields of a safetensors artefact.
 

@@ -17,8 +17,9 @@ SCHEMAS = WORKFLOW / "schemas"
 
 # ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
+    "paper": {"match_size": "slots"},
     "reference_code": {
+        "match_size": "slots",
         "profile.include_bias": True,
         "profile.loss": "token_mean",
         "budget.module_score": "sum",
@@ -129,8 +130,10 @@ def find_config(text: str) -> Path:
 
 def with_variant(config: dict, name: str) -> dict:
     """The config under which a method or a named variant of it runs."""
+    if name not in config["variants"]:
+        return config
     changed = json.loads(json.dumps(config))
-    for dotted, value in config["variants"].get(name, {}).get("set", {}).items():
+    for dotted, value in config["variants"][name]["set"].items():
         try:
             _get(changed, dotted)
         except KeyError:

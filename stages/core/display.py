@@ -172,9 +172,9 @@ def metrics(content: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The matrix of every run, and its metrics."""
     for run in content["runs"]:
         yield Text(f"Scores of {run['method']}, seed {run['seed']}", STRONG)
-        made = table("after", *content["tasks"])
+        made = table("after", *run["tasks"])
         for stage, row in enumerate(run["matrix"]):
-            label = content["tasks"][stage - 1] if stage else "pretraining"
+            label = run["tasks"][stage - 1] if stage else "pretraining"
             made.add_row(label, *map(number, row))
         yield made
     made = table("metric", *(f"{run['method']}, seed {run['seed']}" for run in content["runs"]))

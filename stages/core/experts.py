@@ -34,6 +34,7 @@ class Job:
     slots: list[Any]  # slots.Slot of the backbone
     allocation: dict | None
     transfer: dict | None
+    size: float | None = None  # trainable parameters to match, where the run is matched
 
 
 class ExpertModel:

@@ -1,11 +1,13 @@
-"""Ranks of mixtures that meet the budget of trainable parameters, routers included."""
+"""Ranks that meet the budget of trainable parameters, routers included."""
 
 from __future__ import annotations
 
 import math
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stages.core.experts import Job
     from stages.core.slots import Slot
 
 Ranks = dict[str, list[int]]  # rank of each expert, by the slot's name
@@ -16,11 +18,28 @@ def slot_name(slot: Slot) -> str:
     return "_".join(map(str, slot.key))
 
 
-def budget_of(slots: list[Slot], config: dict[str, Any]) -> float:
-    """Trainable parameters a task may have: ``budget.ratio`` of a LoRA of ``expert.rank`` on
-    all slots."""
-    rank = config["expert"]["rank"] * config["budget"]["ratio"]
-    return rank * sum(slot.lora_parameters(1) for slot in slots)
+def budget_of(job: Job) -> float:
+    """Trainable parameters a task may have: those of the allocations to match if there are any,
+    else ``budget.ratio`` of a LoRA of ``expert.rank`` on all slots."""
+    if job.size is not None:
+        return job.size
+    rank = job.config["expert"]["rank"] * job.config["budget"]["ratio"]
+    return rank * sum(slot.lora_parameters(1) for slot in job.slots)
+
+
+def mean_size(allocations: list[dict[str, Any]]) -> float:
+    """Trainable parameters of the allocated slots, mean over the allocations."""
+    return fmean(
+        sum(slot["trainable_parameters"] for slot in allocation["slots"] if slot["allocated"])
+        for allocation in allocations
+    )
+
+
+def even_ranks(job: Job) -> dict[tuple[str, int, str], int]:
+    """A rank for every slot by its key, as equal as the budget allows with whole ranks."""
+    units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
+    ranks = spread(units, dict.fromkeys(units, 1), budget_of(job))
+    return {slot.key: ranks[slot_name(slot)] for slot in job.slots}
 
 
 def width_of(slot: Slot) -> int:

@@ -52,6 +52,9 @@ SHARED = (
 )
 """Stages that are the same for every method, so that methods share what they write."""
 
+ORDERED = ("choose_parent", "train_expert", "route_samples")
+"""Stages whose artefacts depend on the order of the tasks, which a variant may change."""
+
 
 class Plan:
     """The runs of a completed config, and where each finds and puts its artefacts."""
@@ -90,11 +93,16 @@ class Plan:
             self._configs[name] = with_variant(self.config, name)
         return self._configs[name]
 
+    def tasks(self, name: str) -> list[str]:
+        """The stream of a run, in its own order."""
+        return self.config_of(name)["tasks"]
+
     def check(self) -> None:
         """Look at everything that can be wrong before the first job.
 
         Raises:
-            InputError: names, a variant that changes a key of no stage, missing manifests.
+            InputError: names, a variant that changes a key of no stage or has other tasks,
+                missing manifests.
         """
         for method in self.config["method_options"]:
             if method not in names():
@@ -106,7 +114,13 @@ class Plan:
                     f"{name}: routing.second is 'parent', but there are no parents, because "
                     "transfer.enabled is false. Change one of the two."
                 )
-        changeable = {key for keys in STAGE_KEYS.values() for key in keys} | {"method_options"}
+            if sorted(self.tasks(name)) != sorted(self.config["tasks"]):
+                raise InputError(
+                    f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
+                    f"{', '.join(self.config['tasks'])}."
+                )
+        changeable = {key for keys in STAGE_KEYS.values() for key in keys}
+        changeable |= {"method_options", "tasks", "match_size"}
         for variant, change in self.config["variants"].items():
             for key in change["set"]:
                 if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
@@ -141,6 +155,16 @@ class Plan:
         """Whether experts of this run may learn beside a parent."""
         return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
 
+    def matches_allocations(self, name: str) -> bool:
+        """Whether the ranks of this run are solved from the allocations of D-MoLE: if it has none
+        of its own, the config wants it so, and there is a run with allocations to be equal to."""
+        return (
+            self.config_of(name)["match_size"] == "allocations"
+            and not self.needs(name, "allocation")
+            and bool(self.method(name).trained_tasks(self.tasks(name)))
+            and any(self.needs(other, "allocation") for other in self.config["methods"])
+        )
+
     def uses_transfer_at_test(self, name: str) -> bool:
         """Whether routing looks at the parents."""
         routed = self.method(name).routing == "threshold"
@@ -148,18 +172,22 @@ class Plan:
 
     def tasks_of(self, stage: str, name: str) -> list[str]:
         """The tasks for which a run has jobs of a stage."""
-        tasks = self.config["tasks"]
-        needed = {"profile_gradients": "allocation", "allocate_experts": "allocation"}
-        needed |= {"fit_router": "router"}
-        if stage in needed:
-            return tasks if self.needs(name, needed[stage]) else []
+        tasks = self.tasks(name)
+        if stage in ("profile_gradients", "allocate_experts"):
+            return tasks if self.reads_allocations(name) else []
+        if stage == "fit_router":
+            return tasks if self.needs(name, "router") else []
         if stage == "choose_parent":
             return tasks if self.has_transfer(name) else []
         return self.method(name).trained_tasks(tasks) if stage == "train_expert" else tasks
 
+    def reads_allocations(self, name: str) -> bool:
+        """Whether training of this run looks at allocations, for its slots or for its size."""
+        return self.needs(name, "allocation") or self.matches_allocations(name)
+
     def states_at_test(self, name: str, task: str) -> list[str]:
         """The tasks whose saved state may answer a test sample of ``task`` at some stage."""
-        method, tasks = self.method(name), self.config["tasks"]
+        method, tasks = self.method(name), self.tasks(name)
         if method.routing == "threshold":
             return method.trained_tasks(tasks)
         rows = (method.active(stage, task, tasks) for stage in range(len(tasks) + 1))
@@ -169,7 +197,7 @@ class Plan:
     def upstream(self, stage: str, name: str) -> tuple[str, ...]:
         """The stages whose artefacts a stage of this run reads (data and backbone apart)."""
         if stage == "train_expert":
-            allocated = ("allocate_experts",) if self.needs(name, "allocation") else ()
+            allocated = ("allocate_experts",) if self.reads_allocations(name) else ()
             return (*allocated, *(("choose_parent",) if self.has_transfer(name) else ()))
         if stage == "route_samples":
             routers = ("fit_router",) if self.needs(name, "router") else ()
@@ -185,7 +213,8 @@ class Plan:
 
     def reads(self, stage: str, name: str) -> dict[str, dict]:
         """The config slices that an artefact of this stage depends on, its ancestors' included."""
-        found = {stage: self.slice_of(stage, name)}
+        order = {"tasks": self.tasks(name)} if stage in ORDERED else {}
+        found = {stage: self.slice_of(stage, name) | order}
         for earlier in self.upstream(stage, name):
             found |= self.reads(earlier, name)
         return found

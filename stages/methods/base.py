@@ -34,6 +34,15 @@ class Method:
     routing: str = "static"
     """``static``: the same state for every sample of a stage; ``threshold``: by autoencoders."""
 
+    knows_task: bool = False
+    """A test sample's task is told, and decides which state answers."""
+
+    earlier_data: str = "no"
+    """What training keeps of the rows of earlier tasks."""
+
+    cumulative: bool = False
+    """A state holds what those before it hold, so that the last one is all that must be kept."""
+
     options: ClassVar[dict[str, dict[str, Any]]] = {}
     """The method's own settings: JSON schemas with ``default`` and ``description``, by name."""
 
@@ -94,10 +103,11 @@ class Method:
         return data[job.task]
 
     def ranks(self, job: Job) -> Ranks:
-        """LoRA rank of each slot; by default one rank on all slots, within the same budget
-        of trainable parameters as ``budget.ratio`` of the slots at ``expert.rank``."""
-        rank = max(1, int(job.config["expert"]["rank"] * job.config["budget"]["ratio"] + 0.5))
-        return {slot.key: rank for slot in job.slots}
+        """LoRA rank of each slot; by default even on all slots, with as many trainable parameters
+        as D-MoLE's allocations (``match_size``)."""
+        from stages.core.ranks import even_ranks
+
+        return even_ranks(job)
 
     def prepare(
         self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int

@@ -92,7 +92,7 @@ class BranchLoRA(Method):
             outputs = sum(rows for rows, _ in slot.shapes)
             units[slot_name(slot)] = width_of(slot) + number * outputs
             routers += number * width_of(slot)
-        left = budget_of(job.slots, job.config) - routers
+        left = budget_of(job) - routers
         ranks = spread(units, dict.fromkeys(units, 1), left)
         return {name: [rank] * number for name, rank in ranks.items()}
 

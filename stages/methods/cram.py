@@ -56,8 +56,8 @@ class CRAM(Method):
     """Every state holds all experts so far, their centroids and the tasks' text features."""
 
     off_budget = (
-        "The source fixes a buffer of rank 48 for the warm-up, which is what is counted, and "
-        "ranks from 4 to 10 that the data decide; a slot's linears share A."
+        "The data decide each slot's rank, from 4 to 10, and a slot's linears share A; the source "
+        "also fixes a buffer of rank 48, which learns in the warm-up and is not counted."
     )
     options = {
         "join_alone": number(0.8, "Cosine above which a task joins the only group."),

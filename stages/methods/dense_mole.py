@@ -49,7 +49,7 @@ class DenseMoLE(Method):
         number = self.option(job, "experts")
         if number is None:
             one = sum(slot.lora_parameters(1) + width_of(slot) for slot in job.slots)
-            fitting = int(1.05 * budget_of(job.slots, job.config) / one)
+            fitting = int(1.05 * budget_of(job) / one)
             number = min(max(fitting, 1), MOST)
         return {slot_name(slot): number for slot in job.slots}
 
@@ -60,7 +60,7 @@ class DenseMoLE(Method):
         counts = self.counts(job)
         units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
         routers = sum(counts[slot_name(slot)] * width_of(slot) for slot in job.slots)
-        totals = spread(units, counts, budget_of(job.slots, job.config) - routers)
+        totals = spread(units, counts, budget_of(job) - routers)
         return {name: split(totals[name], counts[name]) for name in totals}
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Joint(Method):
     """One job, that of the last task; only the last row of the matrix exists, and row 0."""
 
+    earlier_data = "all rows"
+
     def trained_tasks(self, tasks: list[str]) -> list[str]:
         return tasks[-1:]
 

@@ -41,6 +41,8 @@ WIDEST = 100  # bottleneck of the query net as published
 class ProgLoRADynamic(Method):
     """The pool of blocks; every state holds all blocks so far."""
 
+    earlier_data = "features of prompts"
+
     options = {
         "bottleneck": {
             "description": "Width of the query net; null: 100, less if the budget is small.",
@@ -69,7 +71,7 @@ class ProgLoRADynamic(Method):
 
         self.seed = seed
         expert, folder = job.config["expert"], next(iter(states.values()), None)
-        budget, width = budget_of(job.slots, job.config), feature_sizes(backbone)[1]
+        budget, width = budget_of(job), feature_sizes(backbone)[1]
         bottleneck = self.option(job, "bottleneck")
         if bottleneck is None:
             bottleneck = min(WIDEST, max(1, int(budget / 4 / (2 * width))))

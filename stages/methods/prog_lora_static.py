@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 class ProgLoRAStatic(Method):
     """The state of a task holds the blocks up to its own and its row."""
 
+    knows_task = True
+    cumulative = True
+
     options = {
         "temperature": {
             "description": "tau: the smaller, the more a task relies on its own block.",

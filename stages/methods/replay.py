@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Replay(Method):
     """The store of a task is a uniform sample of its rows, the same in all later tasks."""
 
+    earlier_data = "some rows"
+
     options = {
         "samples": {
             "description": "Rows kept of every earlier task.",

@@ -11,7 +11,7 @@ from stages.core.continual import FORMULAS, continual_metrics, over_seeds
 from stages.core.errors import InputError
 
 NAN = math.nan
-TABLE2 = Path(__file__).parents[1] / "data" / "dmole_table2.csv"
+TABLE2 = Path(__file__).parents[2] / "workflow" / "report" / "dmole_table2.csv"
 
 # Rows: pretrained, then after task 1, 2, 3. Small integers, so every term can be done by hand.
 HAND = np.array(

@@ -18,6 +18,32 @@ def plan(**changes: object) -> Plan:
     return Plan(complete(config | changes, "test"))
 
 
+@pytest.mark.parametrize(
+    ("methods", "settings", "matched"),
+    [
+        (["dmole", "seq_ft"], {}, True),
+        (["dmole", "seq_ft"], {"match_size": "slots"}, False),
+        (["dmole", "seq_ft"], {"preset": "paper"}, False),
+        (["seq_ft"], {}, False),  # nothing to be equal to
+    ],
+)
+def test_size_follows_the_allocations_where_a_run_has_some(methods, settings, matched) -> None:
+    made = plan(methods=methods, **settings)
+    assert made.matches_allocations("seq_ft") is matched
+    assert bool(made.tasks_of("allocate_experts", "seq_ft")) is matched
+    assert not made.matches_allocations("dmole")
+    assert not made.matches_allocations("zero_shot")
+
+
+def test_another_order_owns_what_depends_on_it() -> None:
+    order = ["tiny_ground", "tiny_choice", "tiny_caption"]
+    after = {"route_samples", *AFTER_TRAINING}
+    assert owned("dmole", {"tasks": order}) == {"choose_parent", *after}
+    assert owned("seq_ft", {"tasks": order}) - {"choose_parent"} == after  # it has no parents
+    made = with_change("seq_ft", {"tasks": order})
+    assert made.states_at_test("changed", "tiny_choice") == order
+
+
 def with_change(method: str, changed: dict, **others: object) -> Plan:
     variants = {"changed": {"method": method, "set": changed}}
     return plan(variants=variants, methods=["changed"], **others)

@@ -22,14 +22,22 @@ def data(tmp_path_factory):
     return battery.write_data(tmp_path_factory.mktemp("data"))
 
 
+def train(*what):
+    """A job long enough for the answers to become clearly likelier."""
+    return battery.train(*what, battery.config(epochs=8))
+
+
 @pytest.fixture(scope="module", params=TRAINED)
 def stream(request, tiny_folder, data, tmp_path_factory):
+    return stream_of(request.param, tiny_folder, data, tmp_path_factory.mktemp(request.param))
+
+
+def stream_of(method, tiny_folder, data, out):
     """The finished jobs of a method by task, and hashes of the states before the last job."""
-    out = tmp_path_factory.mktemp(request.param)
     jobs, hashes = {}, {}
-    for task in methods.load(request.param).trained_tasks(battery.TASKS):
+    for task in methods.load(method).trained_tasks(battery.TASKS):
         hashes = {name: file_hash(done.folder) for name, done in jobs.items()}
-        jobs[task] = battery.train(request.param, task, tiny_folder, data, out)
+        jobs[task] = train(method, task, tiny_folder, data, out)
     return jobs, hashes
 
 
@@ -66,7 +74,7 @@ def test_answers_become_likelier(last, loaded, tiny_folder):
     with torch.no_grad(), model.using(names) as active:
         after = token_losses(active.eval(), batch)[0].mean()
         before = token_losses(untouched, batch)[0].mean()
-    assert after < 0.98 * before  # equal if nothing was learnt or nothing is active
+    assert after < 0.9 * before  # equal if nothing was learnt or nothing is active
     assert all(loss > 0 for _, loss in last.summary["loss"])
 
 
@@ -157,7 +165,7 @@ def test_a_killed_job_resumes_to_the_same_state(stream, last, tiny_folder, data,
         return original(self, *args, **kwargs)
 
     def job():
-        return battery.train(last.method.name, "places", tiny_folder, data, tmp_path)
+        return train(last.method.name, "places", tiny_folder, data, tmp_path)
 
     dies_at = sum(phase.batches for phase in last.phases) - 1
     with mock.patch.object(training.ExpertTrainer, "compute_loss", counted):

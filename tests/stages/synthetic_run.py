@@ -57,6 +57,7 @@ class SyntheticRun:
     def argv(self, *leave_out: str) -> list[str]:
         """The command line of the report, without the flags named."""
         words = ["--config", json.dumps(self.config), "--out", str(self.root / "report.html")]
+        words += ["--out-comparison", str(self.root / "comparison.md")]
         for flag, paths in self.files.items():
             if flag == "--routes" and flag not in leave_out:
                 for path in paths:
@@ -217,7 +218,8 @@ class SyntheticRun:
         path = self.path("--experts", f"seed{seed}/{method}/experts/{task}/training.json")
         self.files["--experts"][-1] = path.parent
         count = 1000 if method == "dmole" else 1200
-        path.write_text(json.dumps({"task": task, "rows": 9, "trainable_parameters": count}))
+        counts = {"trainable_parameters": count, "stored_parameters": count + 1}
+        path.write_text(json.dumps({"task": task, "rows": 9} | counts))
 
     def _routes(self, random, seed, method, i, task):
         rows = []
@@ -239,8 +241,9 @@ class SyntheticRun:
     def _benchmarks(self, random, seed):
         times = {"train_expert": 190, "predict": 75, "profile_gradients": 22, "score": 3}
         for rule, seconds in times.items():
+            scope = f"seed{seed}" if rule == "profile_gradients" else f"seed{seed}/dmole"
             for task in self.tasks:
-                path = self.path("--benchmarks", f"benchmarks/{rule}/seed{seed}/dmole/{task}.tsv")
+                path = self.path("--benchmarks", f"benchmarks/{rule}/{scope}/{task}.tsv")
                 spent = seconds * random.uniform(0.8, 1.2)
                 path.write_text(f"s\th:m:s\tmax_rss\n{spent:.4f}\t0:00:01\t{1500 + spent:.2f}\n")
 

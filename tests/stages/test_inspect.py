@@ -205,6 +205,7 @@ def test_metrics(shown, tmp_path) -> None:
             {
                 "method": "dmole",
                 "seed": 0,
+                "tasks": ["a", "b"],
                 "matrix": [[1.0, 2.0], [None, 3.25], [40.0, 50.0]],
                 "metrics": {"last": last, "bwt": bwt},
             }

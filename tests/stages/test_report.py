@@ -1,6 +1,7 @@
 """The report: its numbers are the inputs', it needs nothing from outside, and it hides nothing."""
 
 import base64
+import itertools
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from stages.core.errors import InputError
 
 PROJECT = Path(__file__).parents[2]
 TASKS = ["caption", "choice", "box"]
+SIGNS = list(itertools.product((1, -1), repeat=3))
 HEAVY = ("--profiles", "--allocations", "--routers", "--transfers", "--experts", "--routes")
 HEAVY += ("--benchmarks",)
 
@@ -173,6 +175,31 @@ def test_several_seeds_give_means_and_intervals(seeds_page, seeds):
     assert [f"seed {k}: {value:.2f}" in tip for k, value in enumerate(finals)] == [True] * 3
 
 
+def test_methods_are_compared_pairwise(seeds_page, seeds):
+    def last(method, seed):
+        return [seeds.score(method, seed, 3, i) for i in range(3)]
+
+    by_seed = [fmean(last("seq_ft", seed)) - fmean(last("dmole", seed)) for seed in seeds.seeds]
+    by_task = [
+        fmean(last("seq_ft", seed)[i] - last("dmole", seed)[i] for seed in seeds.seeds)
+        for i in range(3)
+    ]
+    patterns = [fmean(s * d for s, d in zip(signs, by_task, strict=True)) for signs in SIGNS]
+    p = fmean(abs(mean) >= abs(fmean(by_task)) - 1e-9 for mean in patterns)
+    head, row = seeds_page.tables["differences"]
+    place = head.index("Δ last")
+    spread = 4.302653 * stdev(by_seed) / 3**0.5
+    assert row[0] == "seq_ft"
+    assert row[place : place + 2] == [f"{fmean(by_seed):+.2f} ± {spread:.2f}", f"{p:.3f}"]
+
+
+def test_the_comparison_stands_in_a_markdown_file_too(seeds_page, seeds):
+    text = (seeds.root / "comparison.md").read_text()
+    for row in seeds_page.tables["comparison"][1:]:
+        assert f"| {' | '.join(row)} |".replace("_", "\\_") in text
+    assert "seeds 0, 1, 2" in text
+
+
 def test_unparsed_answers_of_the_last_stage(page, seeds_page, html):
     # (stage + i) % 4 of the fixture at stage 3; the first task's kind has none
     assert page.tables["unparsed"][1] == ["dmole", "0 / 20", "0 / 20", "1 / 20"]
@@ -211,7 +238,7 @@ def test_routing_table_counts_samples(page):
 def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
-    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 13
+    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 14
     assert not any(lead.startswith("Absent") for lead in page.leads.values())
 
 
@@ -220,6 +247,7 @@ def test_sections_without_inputs_say_so(tmp_path):
     page = Page(make(run, *HEAVY))
     absent = {key for key, lead in page.leads.items() if lead.startswith("Absent")}
     assert absent == {
+        "comparison",
         "parameters",
         "sensitivity",
         "budgets",

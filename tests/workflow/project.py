@@ -32,12 +32,13 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = "workflow/config/tiny.yaml"
+        self.more: list[str] = []  # config files that change it
 
     @property
     def command(self) -> list[str]:
         """How Snakemake is called here; targets may follow."""
         program = [sys.executable, "-m", "snakemake"]
-        return [*program, "--configfile", self.config, "--cores", "2"]
+        return [*program, "--configfile", self.config, *self.more, "--cores", "2"]
 
     @classmethod
     def fresh(cls, folder: Path) -> "Project":
@@ -81,7 +82,11 @@ class Project:
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(transfer(task, parent)))
         (self.folder / "commands").mkdir()
-        done = self.snakemake("--forceall", BASH_ENV=str(HERE / "fake_python.sh"))
+        self.carry_on("--forceall")
+
+    def carry_on(self, *arguments: str) -> None:
+        """Run what is missing with the same kind of jobs."""
+        done = self.snakemake(*arguments, BASH_ENV=str(HERE / "fake_python.sh"))
         assert done.returncode == 0, done.stdout + done.stderr
 
     def commands(self, stage: str) -> list[list[str]]:

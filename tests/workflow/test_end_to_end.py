@@ -77,6 +77,17 @@ def test_every_artefact_is_there_and_readable(done: Project) -> None:
     assert "</html>" in (root / ROOT / "report.html").read_text()
 
 
+def test_methods_train_as_many_parameters_as_dmole_on_average(done: Project) -> None:
+    counts = {}
+    for method in ("dmole", "seq_ft"):
+        files = (done.folder / SEED / method / "experts").glob("*/training.json")
+        counts[method] = [json.loads(file.read_text())["trainable_parameters"] for file in files]
+    mean = sum(counts["dmole"]) / 3
+    assert all(abs(count / mean - 1) < 0.05 for count in counts["seq_ft"])
+    log = (done.folder / ROOT / "logs/train_expert/seed0/seq_ft/tiny_choice.log").read_text()
+    assert f"learnt {counts['seq_ft'][0]:,} parameters" in log
+
+
 def test_each_pair_of_sample_and_experts_is_answered_once(done: Project) -> None:
     for method in ("dmole", "seq_ft"):
         folder = done.folder / SEED / method

@@ -16,15 +16,18 @@ include: "environment.smk"
 
 
 try:
-    config.update(complete(config, ", ".join(map(os.path.relpath, workflow.configfiles))))
+    CONFIG_FILES = list(map(os.path.relpath, workflow.configfiles))
+    config.update(complete(config, ", ".join(CONFIG_FILES)))
     plan = Plan(config)
     plan.check()
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
 ROOT = f"{config['output']}/{config['stream']}"
+COMMAND = f"snakemake --configfile {' '.join(CONFIG_FILES)}"
 LOGS = f"{ROOT}/logs"
 BENCHMARKS = f"{ROOT}/benchmarks"
+SUMMARY = f"{ROOT}/sweeps/{config['sweep']}" if config["sweep"] else ROOT
 TASKS = config["tasks"]
 GPUS = config["gpus"]
 BACKBONE = config["backbone"]["path"]
@@ -89,22 +92,44 @@ def every_artefact():
         *of_runs("train_expert", "experts/{task}"),
         *of_runs("route_samples", "routes/{task}.parquet"),
         *of_runs("predict", "predictions/{task}.parquet"),
-        f"{ROOT}/scores.parquet",
-        f"{ROOT}/metrics.json",
-        f"{ROOT}/report.html",
+        f"{SUMMARY}/scores.parquet",
+        f"{SUMMARY}/metrics.json",
+        f"{SUMMARY}/comparison.md",
+        f"{SUMMARY}/report.html",
     ]
 
 
-def benchmark_files():
-    """Run times of the jobs behind every artefact, as far as their rules record them."""
+def all_tasks(path):
+    """The paths with {task} of all tasks in one word, which the shell expands: a command line
+    with every path of a large comparison written out would be too long."""
+    return path.format(task=TASKS[0] if len(TASKS) == 1 else f"{{{','.join(TASKS)}}}")
+
+
+def benchmark_files(wildcards):
+    """Params function: run times of the jobs behind every artefact, as far as their rules record them."""
     own = (
-        path.replace(ROOT, f"{BENCHMARKS}/{stage}", 1)
+        all_tasks(made_by(stage, "{task}.tsv", f"{seed}/{name}")).replace(
+            ROOT, f"{BENCHMARKS}/{stage}", 1
+        )
         for stage in STAGE_KEYS
         if stage != "predict_backbone"
-        for path in of_runs(stage, "{task}.tsv")
+        for seed, name in runs()
+        if plan.tasks_of(stage, name)
     )
-    stages = ("extract_features", "predict_backbone")
-    return [*own, *(f"{BENCHMARKS}/{stage}/{task}.tsv" for stage in stages for task in TASKS)]
+    of_test_rows = (
+        all_tasks(f"{BENCHMARKS}/{stage}/{{task}}.tsv")
+        for stage in ("extract_features", "predict_backbone")
+    )
+    return [*dict.fromkeys(own), *of_test_rows]
+
+
+def routes_of_runs(wildcards):
+    """Params function: `--routes NAME SEED FILE..` for every run."""
+    return [
+        f"--routes {name} {seed.removeprefix('seed')} "
+        + all_tasks(made_by("route_samples", "routes/{task}.parquet", f"{seed}/{name}"))
+        for seed, name in runs()
+    ]
 
 
 # --- inputs: data and backbone ---
@@ -165,9 +190,15 @@ def rows_of_features(wildcards):
 # --- inputs: routers and experts ---
 
 
+def stream_of(wildcards):
+    """All tasks, in the order in which this run learns them."""
+    return plan.tasks(run_of(wildcards))
+
+
 def earlier(wildcards):
     """The tasks before this one in the stream."""
-    return TASKS[: TASKS.index(wildcards.task)]
+    tasks = stream_of(wildcards)
+    return tasks[: tasks.index(wildcards.task)]
 
 
 def so_far(wildcards):
@@ -184,6 +215,10 @@ def earlier_with_thresholds(wildcards):
 def allocation_file(wildcards):
     needed = plan.needs(run_of(wildcards), "allocation")
     return of("allocate_experts", "allocations/{task}.json")(wildcards) if needed else []
+
+
+def tasks_to_match(wildcards):
+    return stream_of(wildcards) if plan.matches_allocations(run_of(wildcards)) else []
 
 
 def transfer_file(wildcards):
@@ -212,11 +247,11 @@ def starting_states(wildcards):
 
 
 def tasks_with_routers(wildcards):
-    return TASKS if plan.needs(run_of(wildcards), "router") else []
+    return stream_of(wildcards) if plan.needs(run_of(wildcards), "router") else []
 
 
 def tasks_with_parents(wildcards):
-    return TASKS if plan.uses_transfer_at_test(run_of(wildcards)) else []
+    return stream_of(wildcards) if plan.uses_transfer_at_test(run_of(wildcards)) else []
 
 
 def features_to_route(wildcards):
@@ -288,6 +323,15 @@ def flag_of_runs(flag, *artefacts):
         )
         for seed, name in runs()
         for task in TASKS
+    ]
+
+
+def other_orders():
+    """`--order NAME TASK..` for every run that learns the tasks in an order of its own."""
+    return [
+        f"--order {name} {' '.join(plan.tasks(name))}"
+        for name in config["methods"]
+        if plan.tasks(name) != TASKS
     ]
 
 

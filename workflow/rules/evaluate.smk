@@ -22,7 +22,7 @@ rule route_samples:
         flags=given("features", "routers", "thresholds", "transfers"),
         method=method_of,
         source=source_with_method("route_samples"),
-        tasks=TASKS,
+        tasks=stream_of,
     shell:
         "python -m stages.route_samples --method {params.method} --task {wildcards.task}"
         " --tasks {params.tasks} --data {input.data} {params.flags}"
@@ -92,15 +92,16 @@ rule score:
         routes=of_runs("route_samples", "routes/{task}.parquet"),
         predictions=of_runs("predict", "predictions/{task}.parquet"),
     output:
-        scores=f"{ROOT}/scores.parquet",
-        metrics=f"{ROOT}/metrics.json",
+        scores=f"{SUMMARY}/scores.parquet",
+        metrics=f"{SUMMARY}/metrics.json",
     log:
-        f"{LOGS}/score/score.log",
+        f"{LOGS}/score/{config['sweep'] or 'score'}.log",
     benchmark:
-        f"{BENCHMARKS}/score/score.tsv"
+        f"{BENCHMARKS}/score/{config['sweep'] or 'score'}.tsv"
     localrule: True
     params:
         config=slice_of("score"),
+        orders=other_orders(),
         runs=flag_of_runs(
             "--run",
             ("route_samples", "routes/{task}.parquet"),
@@ -110,5 +111,5 @@ rule score:
         tasks=TASKS,
     shell:
         "python -m stages.score --data {input.data} {params.runs} --tasks {params.tasks}"
-        " --config {params.config:q} --out-scores {output.scores} --out-metrics {output.metrics}"
+        " {params.orders} --config {params.config:q} --out-scores {output.scores} --out-metrics {output.metrics}"
         " > {log} 2>&1"

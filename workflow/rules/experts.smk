@@ -1,5 +1,6 @@
 # Training: one job per method and task. A job reads the states its method starts from; with
 # D-MoLE that is the parent's expert alone, so branches of the parent tree train side by side.
+# Methods without an allocation read those of the whole stream, to train as many parameters.
 
 
 rule train_expert:
@@ -7,6 +8,7 @@ rule train_expert:
         backbone=BACKBONE_FILES,
         data=rows_to_train_on,
         allocation=allocation_file,
+        match=of_tasks("allocate_experts", "allocations/{task}.json", tasks_to_match),
         transfer=transfer_file,
         states=starting_states,
     output:
@@ -24,7 +26,7 @@ rule train_expert:
         backbone=backbone,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
         config=slice_of("train_expert"),
-        flags=given("allocation", "transfer", "states"),
+        flags=given("allocation", "match", "transfer", "states"),
         method=method_of,
         seed=seed_of,
         source=source_with_method("train_expert"),

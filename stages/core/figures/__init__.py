@@ -6,6 +6,7 @@ artefacts. To add a section, write a module with ``section(results) -> Section``
 
 from stages.core.figures import (
     activation,
+    comparison,
     evolution,
     losses,
     matrices,
@@ -20,6 +21,7 @@ from stages.core.figures import (
 
 SECTIONS = (
     overview.section,
+    comparison.section,
     metrics.section,
     matrices.section,
     matrices.unparsed_section,

@@ -98,6 +98,6 @@ def section(results: Results) -> Section:
             "which the last column should be dark."
         )
         alt = f"Expert activation frequencies of {method} per stage"
-        blocks.append(Picture(draw(runs, results.tasks), caption, alt, method))
+        blocks.append(Picture(draw(runs, results.order(method)), caption, alt, method))
     lead = "Dark cells on the diagonal: samples find the expert of their own task."
     return Section("activation", title, lead, blocks)

@@ -160,7 +160,7 @@ def section(results: Results) -> Section:
             "expert answers, right of it the backbone does. Blue belongs left, orange right."
         )
         where = f"{method}, seed {seed}"
-        svg = draw_ratios(ratios(run, results.tasks))
+        svg = draw_ratios(ratios(run, results.order(method)))
         alt = f"Lowest loss-to-threshold ratio of seen and unseen tasks, {where}"
         blocks.append(Picture(svg, caption, alt, f"Test samples, {where}", k > 0))
     lead = "A router accepts a sample when its autoencoder's loss is at or under the threshold."

@@ -40,11 +40,12 @@ def _cell(stage: int, number: int, task: str, rows: list[dict]) -> Cell:
 def _matrix(results: Results, method: str) -> Table:
     cells = _by_cell(results, method)
     metric = {row["task"]: row["metric"] for row in results.scores}
-    head = ["After stage", *(f"{task}\n{metric.get(task, '')}" for task in results.tasks)]
+    tasks = results.order(method)
+    head = ["After stage", *(f"{task}\n{metric.get(task, '')}" for task in tasks)]
     rows: list[list[Cell | str]] = []
-    for stage in range(len(results.tasks) + 1):
-        label = f"{stage} · " + (results.tasks[stage - 1] if stage else "pretrained backbone")
-        row = [_cell(stage, i, task, cells[stage, task]) for i, task in enumerate(results.tasks, 1)]
+    for stage in range(len(tasks) + 1):
+        label = f"{stage} · " + (tasks[stage - 1] if stage else "pretrained backbone")
+        row = [_cell(stage, i, task, cells[stage, task]) for i, task in enumerate(tasks, 1)]
         rows.append([label, *row])
     seeds = len({row["seed"] for found in cells.values() for row in found})
     what = "mean over " + f"{seeds} seeds" if seeds > 1 else "one seed"

@@ -54,7 +54,8 @@ def section(results: Results) -> Section:
     rows: list[list[Cell | str]] = []
     for method in results.methods:
         runs = [run for run in found["runs"] if run["method"] == method]
-        cells = [_cell(entries[method]["metrics"][key], runs, key, results.tasks) for key in keys]
+        tasks, found_in = results.order(method), entries[method]["metrics"]
+        cells = [_cell(found_in[key], runs, key, tasks) for key in keys]
         rows.append([method, *cells])
     several = any(len(entry["seeds"]) > 1 for entry in entries.values())
     caption = (

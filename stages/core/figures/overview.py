@@ -11,6 +11,7 @@ SWITCHES = (
     "subset",
     "profile",
     "budget",
+    "match_size",
     "allocation",
     "features",
     "router",

@@ -15,6 +15,7 @@ import numpy as np
 
 from stages.core.artifacts import metadata, read_json, read_table
 from stages.core.errors import InputError, unknown
+from stages.core.scopes import split_scope
 
 # Folders that follow the scope in a path; anything else there is the name of a variant.
 _FOLDERS = {"profiles", "allocations", "routers", "transfers", "experts", "routes"}
@@ -59,6 +60,8 @@ class Results:
     trainings: dict[Scope, dict[str, dict]] = field(default_factory=dict)
     routes: dict[tuple[str, int], dict[str, Routed]] = field(default_factory=dict)
     benchmarks: dict[str, list[dict]] = field(default_factory=dict)
+    published: list[dict] = field(default_factory=list)  # rows metric, method, Average
+    command: str = ""  # that made the run
 
     def __post_init__(self) -> None:
         """Put routes in the order of the methods."""
@@ -73,10 +76,20 @@ class Results:
         listed = [name for name in self.config.get("methods", []) if name in found]
         return listed + sorted(found - set(listed))
 
+    def order(self, name: str) -> list[str]:
+        """The tasks in the order in which this method or variant learnt them."""
+        return orders_of(self.config).get(name, self.tasks)
+
     @property
     def seeds(self) -> list[int]:
         """Seeds with scores."""
         return sorted({row["seed"] for row in self.scores})
+
+
+def orders_of(config: dict) -> dict[str, list[str]]:
+    """The tasks in the order of each variant that has an order of its own."""
+    changes = {name: rule["set"] for name, rule in config.get("variants", {}).items()}
+    return {name: change["tasks"] for name, change in changes.items() if "tasks" in change}
 
 
 def scope_of(path: Path) -> Scope:
@@ -95,9 +108,13 @@ def scope_of(path: Path) -> Scope:
 
 
 def by_scope(
-    paths: Sequence[Path], tasks: list[str], read: Callable[[Path], tuple[str, Any]]
+    paths: Sequence[Path],
+    tasks: list[str],
+    read: Callable[[Path], tuple[str, Any]],
+    orders: dict[str, list[str]] | None = None,
 ) -> dict[Scope, dict[str, Any]]:
-    """Artefacts grouped by scope, tasks in stream order; ``read`` gives (task, content)."""
+    """Artefacts grouped by scope, tasks in stream order; ``read`` gives (task, content),
+    ``orders`` the other order in which a variant learnt them."""
     found: dict[Scope, dict[str, Any]] = defaultdict(dict)
     for path in paths:
         task, content = read(path)
@@ -107,7 +124,11 @@ def by_scope(
             raise InputError(f"{path}: a second file for task {task!r} of {scope_of(path)}.")
         found[scope_of(path)][task] = content
     return {
-        scope: {task: found[scope][task] for task in tasks if task in found[scope]}
+        scope: {
+            task: found[scope][task]
+            for task in (orders or {}).get(scope.variant, tasks)
+            if task in found[scope]
+        }
         for scope in sorted(found)
     }
 
@@ -171,16 +192,18 @@ def read_all_routes(
 ) -> dict[tuple[str, int], dict[str, Routed]]:
     """Routes by (method, seed); those of methods without routers (no ratios) are left out."""
     found: dict[tuple[str, int], dict[str, Routed]] = defaultdict(dict)
-    for method, seed, path in entries:
-        if not seed.isdecimal():
-            raise InputError(f"--routes {method} {seed} {path}: the seed is not a number.")
-        task, routed = read_routes(Path(path))
-        if task not in tasks:
-            raise unknown("task", task, tasks, path)
-        if task in found[method, int(seed)]:
-            raise InputError(f"{path}: a second file for task {task!r} of {method}, seed {seed}.")
-        if np.isfinite(routed.ratio).any():
-            found[method, int(seed)][task] = routed
+    for entry in entries:
+        if len(entry) < 3 or not entry[1].isdecimal():
+            raise InputError(f"--routes {' '.join(entry)}: needs a method, a seed, and files.")
+        method, seed, *paths = entry
+        for path in paths:
+            task, routed = read_routes(Path(path))
+            if task not in tasks:
+                raise unknown("task", task, tasks, path)
+            if task in found[method, int(seed)]:
+                raise InputError(f"{path}: a second file for {task!r} of {method}, seed {seed}.")
+            if np.isfinite(routed.ratio).any():
+                found[method, int(seed)][task] = routed
     return {
         key: {task: found[key][task] for task in tasks if task in found[key]}
         for key in sorted(found)
@@ -189,21 +212,33 @@ def read_all_routes(
 
 
 def read_benchmarks(paths: Sequence[Path]) -> dict[str, list[dict]]:
-    """Snakemake's benchmark rows by rule: ``seconds``, ``memory`` (MiB or None), in path order."""
+    """Snakemake's benchmark rows by rule: ``seconds``, ``memory`` (MiB or None) and ``scope``
+    (None for a job of all seeds), in path order."""
     found: dict[str, list[dict]] = defaultdict(list)
     for path in paths:
         parts = Path(path).parts
         if "benchmarks" not in parts[:-1]:
             raise InputError(f"{path}: no folder 'benchmarks' in the path; the rule follows it.")
-        rule = parts[len(parts) - parts[::-1].index("benchmarks")]
-        found[Path(rule).stem] += [_job(row, path) for row in _tab_separated(path)]
+        rule, *inner = parts[len(parts) - parts[::-1].index("benchmarks") :]
+        seed, name = split_scope("/".join(inner[:-1]))
+        scope = Scope(int(seed.removeprefix("seed")), name) if seed else None
+        jobs = [_job(row, path) | {"scope": scope} for row in _separated(path, "\t")]
+        found[Path(rule).stem] += jobs
     return dict(found)
 
 
-def _tab_separated(path: Path) -> list[dict]:
+def read_published(path: Path) -> list[dict]:
+    """Rows (metric, method, one column per task, Average) of a published table."""
+    rows = _separated(path, ",")
+    if not rows or not {"metric", "method", "Average"} <= set(rows[0]):
+        raise InputError(f"{path}: needs rows with the columns metric, method and Average.")
+    return rows
+
+
+def _separated(path: Path, delimiter: str) -> list[dict]:
     try:
         with Path(path).open(newline="") as handle:
-            return list(csv.DictReader(handle, delimiter="\t"))
+            return list(csv.DictReader(handle, delimiter=delimiter))
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror}).") from None
 

@@ -76,8 +76,8 @@ def _summary(results: Results) -> Table:
     n = len(results.tasks)
     rows = []
     for (method, seed), run in results.routes.items():
-        last, growing = quality(run, results.tasks, [n]), list(range(1, n))
-        over = quality(run, results.tasks, growing)
+        tasks = results.order(method)
+        last, over = quality(run, tasks, [n]), quality(run, tasks, list(range(1, n)))
         area = "–" if over.auroc is None else f"{over.auroc:.4f}"
         rows.append(
             [
@@ -111,8 +111,9 @@ def _summary(results: Results) -> Table:
 
 def _by_stage(results: Results, method: str, seed: int) -> Table:
     rows = []
-    for stage, task in enumerate(results.tasks, 1):
-        q = quality(results.routes[method, seed], results.tasks, [stage])
+    tasks = results.order(method)
+    for stage, task in enumerate(tasks, 1):
+        q = quality(results.routes[method, seed], tasks, [stage])
         area = "–" if q.auroc is None else f"{q.auroc:.4f}"
         rows.append(
             [
