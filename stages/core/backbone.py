@@ -92,6 +92,12 @@ def check_folder(path: Path) -> None:
             f"backbone {path}: no such folder. `make demo` assembles the pocket backbone; "
             "for another one set backbone.path to a local folder."
         )
+    config = path / "config.json"
+    if config.is_file() and json.loads(config.read_text()).get("model_type") == "internvl_chat":
+        raise InputError(
+            f"backbone {path}: has the published layout, whose code is never run. Convert it once: "
+            f"python -m stages.convert_backbone {path} {path}-native"
+        )
     missing = [name for name in NEEDED if not (path / name).is_file()]
     index = path / "model.safetensors.index.json"
     if index.is_file():

@@ -141,7 +141,7 @@ class Manifest:
             )
 
 
-def load_manifest(path: Path, root: Path | None = None) -> Manifest:
+def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     """A manifest's content checked; its files are looked at by :meth:`Manifest.split`.
 
     ``root`` replaces the manifest's data root.

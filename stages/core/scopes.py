@@ -142,7 +142,10 @@ class Plan:
             if not path.is_file():
                 found = (other.stem for other in path.parent.glob("*.yaml"))
                 raise unknown("task", task, found, f"tasks (manifests in {path.parent})")
-            self._manifests[task] = load_manifest(path)
+            root = self.config["data_root"]
+            if root and not Path(root).is_dir():
+                raise InputError(f"data_root: there is no folder {root!r}.")
+            self._manifests[task] = load_manifest(path, root)
         return self._manifests[task]
 
     # --- what a run consists of ---

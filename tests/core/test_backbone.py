@@ -47,6 +47,14 @@ def test_an_unknown_architecture_is_an_input_error(copy):
         load_backbone(copy, SETTINGS)
 
 
+def test_the_published_layout_is_answered_with_the_converter(copy):
+    (copy / "config.json").write_text(json.dumps({"model_type": "internvl_chat"}))
+    with pytest.raises(
+        InputError, match=r"convert_backbone .*copy .*copy-native"
+    ):
+        load_backbone(copy, SETTINGS)
+
+
 def test_image_size_must_fit_the_patches(tiny_folder):
     with pytest.raises(InputError, match="multiple of 28"):
         load_backbone(tiny_folder, SETTINGS | {"image_size": 50})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
-PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny")
+PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
 PARENTS = {"tiny_caption": None, "tiny_choice": "tiny_caption", "tiny_ground": "tiny_caption"}
 
 

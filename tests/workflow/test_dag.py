@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import cmit_tree
 from tests.workflow.project import PARENTS, Project, transfer
 
 TASKS = list(PARENTS)
@@ -148,6 +149,49 @@ def test_the_slurm_profile_is_found_and_takes_names_from_the_environment(fresh: 
     assert "mem_mb=16000" in predict  # the rule's own, not the default
 
 
+@pytest.fixture
+def paper(fresh: Project) -> Project:
+    """The project with the configuration of the paper, which is not there to be edited."""
+    project = Project(fresh.folder)
+    project.config = "workflow/config/cmit.yaml"
+    return project
+
+
+def test_the_nine_tasks_of_the_paper_dry_run_without_data_and_backbone(paper: Project) -> None:
+    jobs = paper.plan()
+    assert Counter(job.rule for job in jobs) == {
+        "prepare_data": 18,
+        "sample_subset": 9,
+        "profile_gradients": 9,
+        "allocate_experts": 9,
+        "extract_features": 18,
+        "fit_router": 9,
+        "choose_parent": 9,
+        "train_expert": 18,  # dmole, seq_ft
+        "route_samples": 18,
+        "predict": 18,
+        "score": 1,
+        "report": 1,
+    }
+    order = [job.task for job in jobs if (job.rule, job.scope) == ("train_expert", "seed0/seq_ft")]
+    assert order == [*cmit_tree.TASKS]
+
+
+def test_a_run_without_its_data_ends_with_the_list_of_what_is_missing(paper: Project) -> None:
+    done = paper.snakemake()
+    assert done.returncode != 0
+    listed = done.stderr.partition("error: missing files:")[2]
+    assert "\n  models/internvl2-2b: backbone.path: there is no such folder" in listed
+    assert "\n  data/kvqa/test.jsonl: from http" in listed
+    assert len([line for line in listed.splitlines() if line.startswith("  data/")]) == 19
+    assert not (paper.folder / "results/cmit/data").exists()
+
+
+def test_data_that_are_prepared_already_need_no_files(finished: Project) -> None:
+    (finished.folder / "tests/data/tiny/tiny_choice.parquet").unlink()
+    assert finished.plan() == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -158,7 +202,9 @@ def test_the_slurm_profile_is_found_and_takes_names_from_the_environment(fresh: 
         ({"tasks": ["tiny_choise"]}, "unknown task 'tiny_choise'. Did you mean 'tiny_choice'"),
         ({"budgte": {}}, "unknown key 'budgte'. Did you mean 'budget'"),
         ({"budget": {"ratio": 1.5}}, "budget.ratio: 1.5 is greater than the maximum of 1"),
-        ({"backbone": {"path": "models/none"}}, "backbone.path: there is no folder 'models/none'"),
+        ({"backbone": {"path": "models/none"}}, "models/none: backbone.path: there is no such"),
+        ({"backbone": {"path": "stages"}}, "backbone.path: backbone stages: missing config.json"),
+        ({"data_root": "no/data"}, "data_root: there is no folder 'no/data'"),
     ],
 )
 def test_bad_input_ends_before_the_first_job(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from stages.core.backbone import check_folder
 from stages.core.config import complete
 from stages.core.errors import InputError
 from stages.core.provenance import source_hash
@@ -135,26 +136,47 @@ def routes_of_runs(wildcards):
 # --- inputs: data and backbone ---
 
 
+MISSING = {}  # files that no rule makes and that are not there, each with what to do
+
+
+def present(files, advice):
+    """Those of the given files that are there. A dry run names the others and shows the plan all
+    the same; a real one ends with their list before the first job."""
+    for file in files:
+        if not Path(file).exists() and file not in MISSING:
+            MISSING[file] = advice
+            logger.warning(f"missing: {file}")
+    return [file for file in files if file not in MISSING]
+
+
+onstart:
+    if MISSING:
+        listed = "\n".join(f"  {file}: {advice}" for file, advice in MISSING.items())
+        raise WorkflowError(f"error: missing files:\n{listed}")
+
+
 def backbone_files():
-    """What decides a backbone: the folder if a rule makes it, else its config and weights."""
+    """What decides a backbone: the folder if a rule makes it, else its settings and weights."""
     if BACKBONE in MADE_BACKBONES:
         return [BACKBONE]
-    folder = Path(BACKBONE)
-    if folder.is_dir():
-        files = sorted(map(str, [*folder.glob("config.json"), *folder.glob("*.safetensors")]))
-        if len(files) > 1:
-            return files
-        raise WorkflowError(f"error: {BACKBONE}: needs config.json and *.safetensors files.")
-    if config["backbone"]["revision"]:
+    if config["backbone"]["revision"] and not Path(BACKBONE).is_dir():
         return []  # a model of the hub, pinned by its revision
-    raise WorkflowError(
-        f"error: backbone.path: there is no folder {BACKBONE!r}. Give the folder of a model, or "
-        "the name of one on the Hugging Face hub with its commit as backbone.revision. "
+    advice = (
+        "backbone.path: there is no such folder. Give the folder of a model, or the name of one on "
+        "the Hugging Face hub with its commit as backbone.revision. "
         f"Made when missing: {', '.join(MADE_BACKBONES)}."
     )
+    if not present([BACKBONE], advice):
+        return []
+    check_folder(Path(BACKBONE))
+    kinds = (".json", ".safetensors")
+    return sorted(str(file) for file in Path(BACKBONE).iterdir() if file.suffix in kinds)
 
 
-BACKBONE_FILES = backbone_files()
+try:
+    BACKBONE_FILES = backbone_files()
+except InputError as error:
+    raise WorkflowError(f"error: backbone.path: {error}") from None
 
 
 def backbone(wildcards):
@@ -170,7 +192,12 @@ def rows_files(wildcards):
     manifest = plan.manifest(wildcards.task)
     split = manifest.content[wildcards.split]
     named = [split[key] for key in ("file", "annotations") if key in split]
-    return [str(manifest.root.folder / name) for name in named]
+    files = [str(manifest.root.folder / name) for name in named]
+    if Path(ROOT, "data", wildcards.task, f"{wildcards.split}.parquet").exists():
+        return files  # what was prepared stays usable when the files are gone
+    origin = manifest.content["source"]
+    advice = f"from {origin.get('url', origin['name'])}; if it lies elsewhere, set data_root"
+    return present(files, advice)
 
 
 def picked_rows(wildcards):

@@ -42,10 +42,11 @@ rule prepare_data:
     params:
         max_pixels=config["max_pixels"],
         picked=picked_rows,
+        root=f"--root {config['data_root']}" if config["data_root"] else "",
         source=source_of("prepare_data"),
     shell:
         "python -m stages.prepare_data --manifest {input.manifest} --split {wildcards.split}"
-        " --max-pixels {params.max_pixels} {params.picked} --out {output} > {log} 2>&1"
+        " {params.root} --max-pixels {params.max_pixels} {params.picked} --out {output} > {log} 2>&1"
 
 
 rule sample_subset:
