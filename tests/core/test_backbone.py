@@ -49,9 +49,7 @@ def test_an_unknown_architecture_is_an_input_error(copy):
 
 def test_the_published_layout_is_answered_with_the_converter(copy):
     (copy / "config.json").write_text(json.dumps({"model_type": "internvl_chat"}))
-    with pytest.raises(
-        InputError, match=r"convert_backbone .*copy .*copy-native"
-    ):
+    with pytest.raises(InputError, match=r"convert_backbone .*copy .*copy-native"):
         load_backbone(copy, SETTINGS)
 
 
