@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages import extract_features, predict, predict_backbone, profile_gradients, train_expert
-from stages.core import cli
+from stages.core import cli, distributed
 
 TRAINING = {
     "learning_rate": 1e-3,
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = ["--method", "individual", "--task", "b", "--data", rows]
     untouched = f"{out}/backbone_predictions.parquet"
     predict_backbone.main(["--data", rows, *common, untouched])
+    distributed.wait()  # until the first process has written what all of them read
     routes = [
         "--untouched",
         untouched,

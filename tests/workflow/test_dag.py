@@ -169,6 +169,7 @@ def test_the_nine_tasks_of_the_paper_dry_run_without_data_and_backbone(paper: Pr
         "choose_parent": 9,
         "train_expert": 18,  # dmole, seq_ft
         "route_samples": 18,
+        "predict_backbone": 9,
         "predict": 18,
         "score": 1,
         "report": 1,
