@@ -2,9 +2,10 @@
 
     python -m stages.core.launch 2 stages.train_expert --method dmole ...
 
-With one GPU or none that is ``python -m stages.train_expert ...``, with more ``torchrun``. Under
-SLURM the job's GPUs are the ones it was given. Elsewhere each stage takes free ones: a locked file
-per GPU says that it is in use, until the process ends, however it ends.
+With one GPU or none that is ``python -m stages.train_expert ...``, with more ``torchrun``. A SLURM
+job has the GPUs it asked for. Elsewhere, also in a SLURM job that runs many stages, each stage
+takes free ones: a locked file per GPU says that it is in use, until the process ends, however it
+ends.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def take(gpus: Sequence[str], count: int) -> list[str]:
 
 def _lock(gpu: str) -> int | None:
     """The open locked file of a GPU, or None while another process has it."""
-    path = LOCKS / f"cmit-gpu-{gpu.replace('/', '_')}.lock"
+    job = os.environ.get("SLURM_JOB_ID", "")  # jobs of a node may each call their GPU 0
+    path = LOCKS / f"cmit-gpu{job}-{gpu.replace('/', '_')}.lock"
     if not path.exists():  # another user's may be opened, but not with O_CREAT
         path.touch(mode=0o644)
     handle = os.open(path, os.O_RDONLY)
@@ -84,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     count, module, *arguments = sys.argv[1:] if argv is None else argv
     processes = int(count)
     gpus = visible_gpus()
-    if gpus and "SLURM_JOB_ID" not in os.environ:
+    its_own = "SLURM_JOB_ID" in os.environ and len(gpus) == processes
+    if gpus and not its_own:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(gpus, processes))
     line = command(processes, module, arguments)
     os.execv(line[0], line)

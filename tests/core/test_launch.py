@@ -74,13 +74,21 @@ def test_the_locks_outlive_the_start_of_the_stage(tmp_path, monkeypatch):
     assert len(started) == 1
 
 
-def test_slurm_has_divided_the_gpus_already(monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+def test_in_a_slurm_job(monkeypatch, tmp_path):
+    """GPUs that were asked for are the stage's own; of more than that it takes free ones."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(os, "execv", lambda *_: None)
-    launch.main(["1", "stages.x"])
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    launch.main(["2", "stages.x"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="3 GPUs asked for, 2 there"):
+        launch.main(["3", "stages.x"])
+    launch.main(["1", "stages.x"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert launch.take(["0", "1"], 1) == ["1"]
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # on the same node, with a GPU 0 of its own
+    assert launch.take(["0"], 1) == ["0"]
 
 
 def held(folder):
