@@ -34,6 +34,11 @@ def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield from _jobs(plan["jobs"])
 
 
+def figure(value: float) -> str:
+    """Three significant digits, all of them before the point."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
 def _rows(tasks: list[dict[str, Any]]) -> Table:
     made = table("task", "rows", "from", "tiles", "tokens", "answer", "epochs", "batch", "steps")
     for column in ("test rows", "tiles", "tokens", "answer"):
@@ -79,7 +84,7 @@ def _sum(found: list[dict[str, float] | None]) -> dict[str, float]:
 def _cost(found: Mapping[str, float] | None) -> str:
     if not found:
         return "·"
-    return f"{found['flops'] / 1e15:,.0f} ({found['gpu_hours']:,.2f})"
+    return f"{figure(found['flops'] / 1e15)} ({figure(found['gpu_hours'])})"
 
 
 def _training(plan: Mapping[str, Any]) -> Table:
@@ -88,12 +93,12 @@ def _training(plan: Mapping[str, Any]) -> Table:
     for task in plan["tasks"]:
         published, hours = task["published"], task["training_hours"]
         mine = task["stages"].get("train_expert", {"gpu_hours": 0.0})["gpu_hours"]
-        theirs = (published["hours"], published["hours"] * published["gpus"]) if published else None
-        known = [f"{value:.2f}" for value in theirs] if theirs else ["·", "·"]
-        implied = f"{100 * task['implied_mfu']:.0f} %" if theirs else "·"
-        made.add_row(task["task"], f"{hours:.2f}", f"{mine:.1f}", *known, implied)
+        theirs = (published["hours"], published["hours"] * published["gpus"]) if published else ()
+        implied = f"{100 * task['implied_mfu']:.0f} %" if published else "·"
+        cells = [*map(figure, (hours, mine, *theirs)), *([] if theirs else ["·", "·"])]
+        made.add_row(task["task"], *cells, implied)
         sums = [a + b for a, b in zip(sums, (hours, mine, *(theirs or (0, 0))), strict=True)]
-    made.add_row("all", *(f"{value:.2f}" for value in sums), "", style=STRONG)
+    made.add_row("all", *(figure(value) if value else "·" for value in sums), "", style=STRONG)
     return made
 
 
@@ -107,7 +112,7 @@ def _sample(tasks: list[dict[str, Any]]) -> Table:
             if found:
                 cells = [*(found[part] for part in PARTS), total(found)]
                 name = f"{longest['task']}, {stage}, {direction}"
-                made.add_row(name, *(f"{cell / 1e12:.3f}" for cell in cells))
+                made.add_row(name, *(figure(cell / 1e12) for cell in cells))
     return made
 
 
@@ -121,7 +126,7 @@ def _memory(tasks: list[dict[str, Any]]) -> Iterator[RenderableType]:
         ("activations", "activations", "activations_checkpointed"),
         ("all", "total", "total_checkpointed"),
     ):
-        made.add_row(name, f"{memory[plain] / GIB:.2f}", f"{memory[checkpointed] / GIB:.2f}")
+        made.add_row(name, *(figure(memory[key] / GIB) for key in (plain, checkpointed)))
     yield made
     yield (
         f"for {task['task']}, the largest, {memory['micro_batch_size']} samples at a time; "
