@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from stages import methods, train_expert
+from stages.allocate_experts import allocate_experts
 from stages.core import artifacts, training
 from stages.core.backbone import load_backbone
 from stages.core.errors import InputError
@@ -21,6 +22,7 @@ TASK = {
     "max_new_tokens": 5,
     "min_new_tokens": 0,
 }
+BUDGET = {"ratio": 0.5, "module_score": "l2", "vision_floor": 0.0, "modality": "curriculum"}
 
 
 def used(**changes):
@@ -197,6 +199,31 @@ def test_sequential_lora_goes_on_from_the_previous_state(tiny_folder, data, tmp_
         learning_rate=1e-12,
     )
     assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
+
+
+def test_ranks_match_the_size_of_given_allocations(tiny_folder, data, tmp_path):
+    """Experts of rank 8 on the language model's half of the slots, which are the smaller ones."""
+    slots = load_backbone(tiny_folder, SETTINGS).slots
+    content = allocate_experts(
+        [{"module": s.module, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots],
+        {f"{s.module}.{s.block}.{s.kind}": s.shapes for s in slots},
+        "b",
+        0,
+        budget=BUDGET | {"modality": "llm_only"},
+        allocation={"strategy": "top"},
+        profile={"include_bias": False, "loss": "sample_mean"},
+        expert={"rank": 8, "alpha": 16},
+    )
+    match, out = tmp_path / "b.json", tmp_path / "experts" / "b"
+    artifacts.write_json("allocation", match, content | {"provenance": {}})
+    arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
+    arguments += ["--data", str(data), "--backbone", str(tiny_folder), "--out", str(out)]
+    arguments += ["--checkpoints", str(tmp_path / "c"), "--config", json.dumps(used())]
+    train_expert.main([*arguments, "--match", str(match)])
+    training = json.loads((out / "training.json").read_text())
+    assert content["trainable_parameters"] == 2 * 8 * (2 * 64 + 2 * 48)
+    assert training["trainable_parameters"] == pytest.approx(2 * 8 * (2 * 64 + 2 * 48), rel=0.02)
+    assert training["stored_parameters"] == training["trainable_parameters"]
 
 
 def test_command_line_leaves_only_the_finished_folder(tiny_folder, data, tmp_path):

@@ -107,7 +107,7 @@ def all_tasks(path):
 
 
 def benchmark_files(wildcards):
-    """Params function: run times of the jobs behind every artefact, as far as their rules record them."""
+    """Params function: run times of the jobs behind every artefact, where their rules note them."""
     own = (
         all_tasks(made_by(stage, "{task}.tsv", f"{seed}/{name}")).replace(
             ROOT, f"{BENCHMARKS}/{stage}", 1

@@ -111,5 +111,5 @@ rule score:
         tasks=TASKS,
     shell:
         "python -m stages.score --data {input.data} {params.runs} --tasks {params.tasks}"
-        " {params.orders} --config {params.config:q} --out-scores {output.scores} --out-metrics {output.metrics}"
-        " > {log} 2>&1"
+        " {params.orders} --config {params.config:q} --out-scores {output.scores}"
+        " --out-metrics {output.metrics} > {log} 2>&1"
