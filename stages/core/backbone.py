@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
-IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")  # of any family
+# of any family
+IMAGE_INPUTS = ("pixel_values", "image_sizes", "image_grid_thw", "mm_token_type_ids")
 DTYPES = ("auto", "float32", "bfloat16")
 
 

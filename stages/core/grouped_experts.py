@@ -100,16 +100,17 @@ class CentroidGate(Gate):
 def image_halves(model: Mixture, inputs: dict[str, Any], length: float) -> Tensor:
     """The image half of each sample's feature, scaled to ``length``; zero without an image.
 
-    It is that of the sample's last tile: the thumbnail of its (last) image.
+    It is that of the tile which shows all of an image of the sample.
     """
     ids = inputs["input_ids"]
-    owner = model.owner(ids)
+    owner = model.owner(inputs)
     images = torch.zeros(len(ids), feature_sizes(model.backbone)[0], device=ids.device)
     if len(owner):
         tiles = torch.bincount(owner, minlength=len(ids))
-        last = tiles.cumsum(dim=0)[tiles > 0] - 1
+        first = model.backbone.prompter.images.whole_first
+        whole = (tiles.cumsum(dim=0) - (tiles if first else 1))[tiles > 0]
         with model.plain():
-            seen = image_features(model.backbone, inputs["pixel_values"][last])
+            seen = image_features(model.backbone, inputs["pixel_values"][whole])
         images[tiles > 0] = length * F.normalize(seen, dim=-1)
     return images
 
@@ -151,7 +152,7 @@ def visual_means(model: Mixture, gate: CentroidGate, batch: dict[str, Any]) -> T
     """Mean visual token that a slot read in the last pass, per sample ``(B, in)``; zero without
     an image."""
     ids = batch["input_ids"]
-    owner = model.owner(ids)
+    owner = model.owner(batch)
     read = gate.read.float()
     if gate.tower == "vision":
         sums = read.new_zeros(len(ids), read.shape[-1]).index_add(0, owner, read.mean(dim=1))
@@ -169,7 +170,7 @@ def overlap(model: Mixture, bases: dict[str, Tensor], batch: dict[str, Any]) -> 
     Args:
         bases: Q of every slot, ``(all outputs, k)``: the span of the group's older B.
     """
-    if not len(model.owner(batch["input_ids"])):
+    if not len(model.owner(batch)):
         return 0.0
     terms = []
     for name, slot in model.slots.items():

@@ -184,15 +184,13 @@ class Mixture(nn.Module):
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
         self.now.prompt = True
         self.now.mask = torch.ones_like(ids) if mask is None else mask
-        self.now.owner = self.owner(ids)
+        self.now.owner = self.owner(inputs)
         if self.describe and not self.now.plain:
             self.now.given = self.describe(inputs | {"attention_mask": self.now.mask})
 
-    def owner(self, ids: Tensor) -> Tensor:
+    def owner(self, inputs: dict[str, Any]) -> Tensor:
         """The sample that each image tile belongs to, ``(tiles,)``."""
-        tokens = (ids == self.model.config.image_token_id).sum(dim=1)  # (B,)
-        tiles = tokens // self.backbone.prompter.images.tokens_per_tile
-        return torch.arange(len(ids), device=ids.device).repeat_interleave(tiles)
+        return self.backbone.prompter.images.owners(inputs)
 
     @contextmanager
     def plain(self) -> Iterator[nn.Module]:

@@ -47,14 +47,19 @@ def cut(image: Image, max_tiles: int, tile: int) -> list[Image]:
 
     columns, rows = choose_grid(*image.size, max_tiles, tile)
     sheet = image.resize((columns * tile, rows * tile), Resampling.BICUBIC)
-    tiles = [
-        sheet.crop((x * tile, y * tile, (x + 1) * tile, (y + 1) * tile))
-        for y in range(rows)
-        for x in range(columns)
-    ]
+    tiles = squares(sheet, tile)
     if len(tiles) > 1:
         tiles.append(thumbnail(image, tile))
     return tiles
+
+
+def squares(sheet: Image, side: int) -> list[Image]:
+    """An image of whole squares cut up, row by row."""
+    return [
+        sheet.crop((x, y, x + side, y + side))
+        for y in range(0, sheet.height, side)
+        for x in range(0, sheet.width, side)
+    ]
 
 
 def thumbnail(image: Image, tile: int) -> Image:

@@ -18,7 +18,7 @@ from stages.predict import predict
 from stages.profile_gradients import profile_gradients
 from stages.train_expert import train_expert
 from tests.conftest import make_row
-from tests.core.tiny_families import CLIP_MEAN, CLIP_STD, LIMITS, MAKERS, write_backbone
+from tests.core.tiny_families import CLIP_MEAN, CLIP_STD, GRIDS, LIMITS, MAKERS, write_backbone
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 4}
 SIZES = [(28, 28), (50, 40), (33, 120), (200, 60), (20, 15), (300, 290)]
@@ -123,6 +123,44 @@ def test_smolvlm_has_at_most_max_tiles(folders):
     assert images.tile_count(50, 50) == (2, 2)
 
 
+@pytest.mark.parametrize(("max_tiles", "grids"), [(4, GRIDS), (2, GRIDS[:2]), (1, [[28, 28]])])
+def test_llava_next_images_are_those_of_its_image_processor(folders, rows, max_tiles, grids):
+    from transformers.models.llava_next import image_processing_pil_llava_next as next_processing
+
+    library = next_processing.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 28},
+        crop_size={"height": 28, "width": 28},
+        image_grid_pinpoints=grids,
+    )
+    prompter = load_backbone(folders / "llava_next", SETTINGS | {"max_tiles": max_tiles}).prompter
+    for row in rows:
+        if row["images"]:
+            expected = library(opened(row), return_tensors="pt")
+            found = prompter.collate([prompter.training_example(row)])
+            assert torch.equal(found["image_sizes"], expected["image_sizes"])
+            wanted = [image[image.flatten(1).any(1)] for image in expected["pixel_values"]]
+            torch.testing.assert_close(found["pixel_values"], torch.cat(wanted), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "squares", "tokens"),
+    [
+        # a square has 2 x 2 tokens; behind them the grid's lines, each with a token for its end
+        ((56, 56), 5, 4 + 4 * 5),
+        ((112, 56), 3, 4 + 2 * 5),
+        ((100, 400), 4, 4 + 6 * 3),  # one column of three squares; its 1.5 columns stay two
+        ((56, 28), 3, 4 + 2 * 5),
+        ((200, 60), 4, 4 + 2 * 7),  # three squares in a line keep most of it
+        ((200, 20), 4, 4),  # not one of its two lines is filled, so both count as padding
+    ],
+)
+def test_llava_next_counts_tokens(folders, size, squares, tokens):
+    images = load_backbone(folders / "llava_next", SETTINGS).prompter.images
+    count = images.tile_count(*size)
+    assert count[0] == squares
+    assert images.marks(count) == "<image>" * tokens + "\n"
+
+
 def test_image_size_caps_the_area_of_a_qwen_image(folders, rows):
     prompter = load_backbone(folders / "qwen2_vl", SETTINGS | {"image_size": 84}).prompter
     assert [prompter.tile_counts(row) for row in rows[:4]] == [[4], [6, 4], [4], [5]]
@@ -139,7 +177,7 @@ def test_an_unknown_family_is_answered_with_the_list(folders):
     from types import SimpleNamespace
 
     config = SimpleNamespace(model_type="llava_nexxt")
-    with pytest.raises(InputError, match=r"model family 'llava_nexxt'.*llava.*qwen2_vl"):
+    with pytest.raises(InputError, match=r"'llava_nexxt'. Did you mean 'llava_next'"):
         families.load(folders / "llava", config, SETTINGS)
 
 
@@ -151,6 +189,7 @@ LLAVA_TEXT = (
     "gives helpful, detailed, and polite answers to the user's questions. "
     "USER: <image><image><image><image>\nQ1? ASSISTANT:A1</s>USER: Q2? ASSISTANT:A2</s>"
 )
+NEXT_TEXT = f"<s>[INST] {'<image>' * 6}\nQ1? [/INST] A1</s>[INST] Q2? [/INST] A2</s>"
 QWEN_TEXT = (
     "<|im_start|>user\n<|vision_start|><|image_pad|><|image_pad|><|vision_end|>Q1?<|im_end|>\n"
     "<|im_start|>assistant\nA1<|im_end|>\n<|im_start|>user\nQ2?<|im_end|>\n"
@@ -171,6 +210,7 @@ SMOLVLM_TEXT = (
     [
         ("smolvlm", (2, 1), SMOLVLM_TEXT, " A1<end_of_utterance> A2<end_of_utterance>"),
         ("llava", 1, LLAVA_TEXT, "A1</s>A2</s>"),
+        ("llava_next", (2, 1, 1), NEXT_TEXT, " A1</s> A2</s>"),
         ("qwen2_vl", 2, QWEN_TEXT, "A1<|im_end|>A2<|im_end|>"),
     ],
 )
@@ -210,7 +250,7 @@ def test_padding_does_not_change_a_loss(folder, rows):
 def test_profile(folder, rows):
     backbone = load_backbone(folder, SETTINGS)
     scores = profile_gradients(backbone, rows, loss="sample_mean", include_bias=False, batch_size=2)
-    unused = 2 if folder.name == "llava" else 0  # its last vision block feeds nothing
+    unused = 2 if folder.name.startswith("llava") else 0  # its last vision block feeds nothing
     assert sum(row["score"] == 0 for row in scores) == unused
     assert [row["module"] for row in scores].count("vision") == (6 if unused else 4)
     assert [row["module"] for row in scores].count("llm") == 4

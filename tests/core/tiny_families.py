@@ -15,6 +15,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+GRIDS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]  # height, width
 LLAVA_TOKENS = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "image": "<image>"}
 QWEN_TOKENS = {
     "pad": "<|endoftext|>",
@@ -60,6 +61,22 @@ def llava(folder):
     )
     squares = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
     return LlavaForConditionalGeneration(config), squares
+
+
+def llava_next(folder):
+    """Grids of up to four squares of 28 pixels; as LLaVA-1.5, but Mistral."""
+    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
+
+    size = make_tokenizer(folder, LLAVA_TOKENS, "unusable: {{ messages[0].content[0].type.x }}")
+    vision = {"model_type": "clip_vision_model", "num_hidden_layers": 3, **WIDTHS}
+    config = LlavaNextConfig(
+        vision_config=vision | {"image_size": 28, "patch_size": 14, "projection_dim": 16},
+        text_config=TEXT | {"model_type": "mistral", "vocab_size": size, "sliding_window": None},
+        image_token_index=list(LLAVA_TOKENS).index("image"),
+        image_grid_pinpoints=GRIDS,
+    )
+    squares = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    return LlavaNextForConditionalGeneration(config), squares
 
 
 def _qwen_ids():
@@ -125,7 +142,13 @@ def smolvlm(folder):
     return SmolVLMForConditionalGeneration(config), sizes
 
 
-MAKERS = {"llava": llava, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "smolvlm": smolvlm}
+MAKERS = {
+    "llava": llava,
+    "llava_next": llava_next,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "smolvlm": smolvlm,
+}
 
 
 def write_backbone(family, folder):

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import unknown
-from stages.core.families import idefics3, internvl, llava, qwen_vl
+from stages.core.families import idefics3, internvl, llava, llava_next, qwen_vl
 from stages.core.families.base import Family
 
 FAMILIES: dict[str, type[Family]] = {  # by model_type of config.json
     "idefics3": idefics3.Idefics3,
     "internvl": internvl.InternVL,
     "llava": llava.Llava,
+    "llava_next": llava_next.LlavaNext,
     "qwen2_vl": qwen_vl.QwenVL,
     "qwen2_5_vl": qwen_vl.QwenVL,
     "smolvlm": idefics3.Idefics3,

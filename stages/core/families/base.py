@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.core import tiling
+from stages.core.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,6 +25,8 @@ class Family:
     chat_template: ClassVar[str | None] = None  # instead of the folder's
     end_of_turn: ClassVar[str | None] = None  # instead of the tokenizer's end token
 
+    whole_first: ClassVar[bool] = False  # an image's first tile, not its last, shows all of it
+
     tile: int
     tokens_per_tile: int
 
@@ -38,6 +41,19 @@ class Family:
         self.config = config
         self.mean, self.std = tuple(stored["image_mean"]), tuple(stored["image_std"])
         self.max_tiles: int = settings["max_tiles"]
+
+    @staticmethod
+    def only_size(path: Path, size: int, settings: dict[str, Any]) -> int:
+        """The one tile size of a model.
+
+        Raises:
+            InputError: the run asks for another one.
+        """
+        if settings["image_size"] not in (None, size):
+            raise InputError(
+                f"backbone.image_size {settings['image_size']}: {path} takes {size} only."
+            )
+        return size
 
     # --- images ---
 
@@ -73,6 +89,15 @@ class Family:
         import torch
 
         return {"pixel_values": torch.cat(rows)}
+
+    def owners(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The sample that each tile of a :meth:`batch` belongs to, ``(tiles,)``."""
+        import torch
+
+        ids = inputs["input_ids"]
+        tokens = (ids == self.config.image_token_id).sum(dim=1)  # (B,)
+        samples = torch.arange(len(ids), device=ids.device)
+        return samples.repeat_interleave(tokens // self.tokens_per_tile)
 
     # --- features ---
 

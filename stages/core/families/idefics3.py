@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.errors import InputError
+from stages.core import tiling
 from stages.core.families.base import Family
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ class Idefics3(Family):
     ) -> None:
         super().__init__(path, config, stored, settings)
         vision = config.vision_config
-        self.tile = vision.image_size
-        if settings["image_size"] not in (None, self.tile):
-            raise InputError(
-                f"backbone.image_size {settings['image_size']}: {path} takes {self.tile} only."
-            )
+        self.tile = self.only_size(path, vision.image_size, settings)
         self.tokens_per_tile = (self.tile // vision.patch_size // config.scale_factor) ** 2
         self.longest = max(1, stored["size"]["longest_edge"] // self.tile)  # in tiles
 
@@ -87,13 +83,8 @@ class Idefics3(Family):
 
         for size in self._sizes(*image.size):
             image = image.resize(size, Resampling.LANCZOS)
-        side = self.tile
-        tiles = [
-            image.crop((x, y, x + side, y + side))
-            for y in range(0, image.height, side)
-            for x in range(0, image.width, side)
-        ]
-        whole = image.resize((side, side), Resampling.LANCZOS)
+        tiles = tiling.squares(image, self.tile)
+        whole = image.resize((self.tile, self.tile), Resampling.LANCZOS)
         return [*tiles, whole] if len(tiles) > 1 else tiles
 
     def batch(self, rows: list[Tensor], ids: Tensor) -> dict[str, Tensor]:

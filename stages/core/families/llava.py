@@ -5,12 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.errors import InputError
 from stages.core.families.base import Family
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+
+# Vicuna's conversation. The published template expects lists of parts and ends no answer. The blank
+# after ASSISTANT: is the one that Llama's tokenizer puts before any text of its own.
+VICUNA = (
+    "{{ bos_token }}A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'USER: ' + m['content'] + ' ' }}"
+    "{% else %}{{ 'ASSISTANT:' + m['content'] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
 
 
 class Llava(Family):
@@ -20,26 +30,14 @@ class Llava(Family):
     """
 
     token = "<image>"
-    # Vicuna's conversation. The published template expects lists of parts and ends no answer. The
-    # blank after ASSISTANT: is the one that Llama's tokenizer puts before any text of its own.
-    chat_template = (
-        "{{ bos_token }}A chat between a curious user and an artificial intelligence assistant. "
-        "The assistant gives helpful, detailed, and polite answers to the user's questions. "
-        "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'USER: ' + m['content'] + ' ' }}"
-        "{% else %}{{ 'ASSISTANT:' + m['content'] + eos_token }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-    )
+    chat_template = VICUNA
 
     def __init__(
         self, path: Path, config: Any, stored: dict[str, Any], settings: dict[str, Any]
     ) -> None:
         super().__init__(path, config, stored, settings)
         vision = config.vision_config
-        self.tile = vision.image_size
-        if settings["image_size"] not in (None, self.tile):
-            raise InputError(
-                f"backbone.image_size {settings['image_size']}: {path} takes {self.tile} only."
-            )
+        self.tile = self.only_size(path, vision.image_size, settings)
         whole = config.vision_feature_select_strategy == "full"  # the class token stays
         self.tokens_per_tile = (self.tile // vision.patch_size) ** 2 + whole
 
