@@ -5,7 +5,7 @@ Writes  a Parquet table of rows: images, turns with the prompt applied, referenc
 
     python -m stages.prepare_data --manifest data_manifests/pocket/maps_ground.yaml \\
         --split train --max-pixels 20000000 --out results/pocket/data/maps_ground/train.parquet
-    python -m stages.prepare_data --manifest my_task.yaml --check
+    python -m stages.prepare_data --check my_task.yaml
 
 Every row is checked, also with --rows, which keeps a seeded choice of them in the file's order.
 A single fault means that nothing is written. Images in files are not copied: the table holds
@@ -185,8 +185,11 @@ def _unexpected(expected: int | None, count: int) -> str | None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__, config=False)
-    parser.add_argument("--manifest", type=Path, required=True, help="the task's YAML file")
-    parser.add_argument("--check", action="store_true", help="report on both splits, write nothing")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--manifest", type=Path, help="prepare a split of the task of this YAML file")
+    what.add_argument(
+        "--check", type=Path, metavar="MANIFEST", help="report on both splits instead"
+    )
     parser.add_argument("--split", choices=("train", "test"), help="which split to prepare")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
     parser.add_argument("--rows", type=int, help="keep so many rows, chosen by --seed")
@@ -196,7 +199,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the Parquet file to write")
     args = parser.parse_args(argv)
     if not args.check and not (args.split and args.out):
-        parser.error("--split and --out are needed (or --check)")
+        parser.error("--split and --out are needed with --manifest")
     if (args.rows is None) != (args.seed is None) or (args.rows is not None and args.rows < 1):
         parser.error("--rows (at least 1) and --seed go together")
     return args
@@ -205,7 +208,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     args = _arguments(argv)
-    manifest = load_manifest(args.manifest, args.root)
+    manifest = load_manifest(args.check or args.manifest, args.root)
     max_pixels = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
     if args.check:
         check_data(manifest, max_pixels, decode=args.decode)

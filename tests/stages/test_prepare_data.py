@@ -527,7 +527,7 @@ def test_check_reports_every_row_of_both_splits(tree, capsys):
     for number in (1, 3):
         edit_line(tree / "data/kvqa/train.jsonl", number, put(image="data/gone.jpg"))
     edit_line(tree / "data/kvqa/test.jsonl", 2, put(answer=[]))
-    assert run("--manifest", CMIT / "kvqa.yaml", "--root", tree, "--check") == 1
+    assert run("--check", CMIT / "kvqa.yaml", "--root", tree) == 1
     said = capsys.readouterr()
     assert "train.jsonl:1: missing image" in said.out
     assert "train.jsonl:3: missing image" in said.out
@@ -543,7 +543,7 @@ def test_check_prints_more_faults_than_a_message_holds(pocket, capsys):
             row["answers"] = None
 
     manifest = pocket(n_train=30, change=change)
-    assert run("--manifest", manifest, "--check") == 1
+    assert run("--check", manifest) == 1
     assert capsys.readouterr().out.count(": missing answer: ") == 33
 
 
@@ -551,7 +551,7 @@ def test_check_sums_up_sound_data_and_tells_of_other_prompts(tree, capsys):
     edit_line(
         tree / "data/ocrvqa/train.jsonl", 1, put(conversations=cmit_tree.talk("Who?", "Ann Lee"))
     )
-    assert run("--manifest", CMIT / "ocrvqa.yaml", "--root", tree, "--check") == 0
+    assert run("--check", CMIT / "ocrvqa.yaml", "--root", tree) == 0
     said = capsys.readouterr().out
     assert "train: sound. 3 rows, 3 images (largest 2400 pixels), 5 turns" in said
     assert "1 of 5 questions end otherwise" in said
@@ -560,7 +560,7 @@ def test_check_sums_up_sound_data_and_tells_of_other_prompts(tree, capsys):
 
 def test_check_of_a_split_whose_file_is_missing_still_looks_at_the_other(tree, capsys):
     (tree / "data/kvqa/train.jsonl").unlink()
-    assert run("--manifest", CMIT / "kvqa.yaml", "--root", tree, "--check") == 1
+    assert run("--check", CMIT / "kvqa.yaml", "--root", tree) == 1
     said = capsys.readouterr()
     assert "train.jsonl not found" in said.out
     assert "test: sound" in said.out

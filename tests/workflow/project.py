@@ -58,7 +58,9 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
-    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, timeout: int = 600, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here."""
         return subprocess.run(
             [*self.command, *arguments],
@@ -66,7 +68,7 @@ class Project:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=timeout,
         )
 
     def plan(self, *arguments: str) -> list[Job]:

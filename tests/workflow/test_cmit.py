@@ -4,6 +4,7 @@ random InternVL in place of the 2B model."""
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from stages.core import artifacts
@@ -20,6 +21,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_the_nine_tasks_run_from_their_published_files_to_the_scores(
     fresh: Project, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -34,7 +36,7 @@ def test_the_nine_tasks_run_from_their_published_files_to_the_scores(
     content = config | SMALL | {"data_root": str(tmp_path / "mine")}
     (project.folder / project.config).write_text(yaml.safe_dump(content))
 
-    done = project.snakemake("--show-failed-logs")
+    done = project.snakemake("--show-failed-logs", timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
 
     results = project.folder / "results/cmit"
