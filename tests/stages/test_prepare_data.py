@@ -523,6 +523,49 @@ def test_command_line_writes_and_warns_of_another_number_of_rows(tree, tmp_path,
     assert run(*flags, "--rows", "2") == 2  # without a seed
 
 
+@pytest.fixture
+def birds(tmp_path):
+    """The example of the guide, on a folder of its own: manifest, data folder."""
+    guide = (CMIT.parent / "README.md").read_text()
+    content = yaml.safe_load(guide.partition("```yaml\n")[2].partition("```")[0])
+    for name in ("train", "test"):
+        cmit_tree.write_image(tmp_path / "mine/pictures/a.jpg")
+        row = {"image": "a.jpg", "text": "Which?", "choices": ["hen", "owl"], "answer": 1}
+        lines = [row | {"id": f"{name}{i}"} for i in range(8)]
+        cmit_tree.write_lines(tmp_path / f"mine/{name}.jsonl", lines)
+    (tmp_path / "birds.yaml").write_text(yaml.safe_dump(content | {"root": "mine"}))
+    return tmp_path / "birds.yaml", tmp_path / "mine"
+
+
+def test_the_guides_example_of_an_own_task_checks_and_prepares(birds, tmp_path, capsys):
+    assert run("--check", birds[0]) == 0
+    assert "test: sound. 8 rows" in capsys.readouterr().out
+    row = prepare(birds[0], tmp_path / "out.parquet")[0]
+    asked = "Which?\nOptions: A. hen, B. owl\nAnswer with the option's letter directly."
+    assert row["turns"] == [{"question": asked, "answer": "B"}]
+
+
+def test_check_of_an_own_task_names_every_kind_of_fault_at_once(birds, capsys):
+    manifest, folder = birds
+    path = folder / "train.jsonl"
+    edit_line(path, 1, put(image="gone.jpg"))
+    edit_line(path, 2, put(id="train2"))  # line 3 has it again
+    edit_line(path, 4, put(answer=2))
+    edit_line(path, 5, put(choices=["hen"]))
+    edit_line(path, 6, lambda row: b'{"image": "a.jpg", "text": "\xff"}\n')
+    edit_line(path, 7, lambda row: b'{"image": "a.jpg", "te\n')
+    edit_line(path, 8, put(answer=-1))
+    before = sorted(folder.rglob("*"))
+    assert run("--check", manifest) == 1
+    said = capsys.readouterr().out
+    kinds = {1: "missing image", 3: "duplicate id", 4: "answer out of range", 5: "bad choices"}
+    for number, kind in (kinds | {6: "not UTF-8", 7: "broken JSON"}).items():
+        assert f"{path}:{number}: {kind}: " in said
+    assert "train: 7 faults (answer out of range: 2, " in said
+    assert "test: sound. 8 rows" in said
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_check_reports_every_row_of_both_splits(tree, capsys):
     for number in (1, 3):
         edit_line(tree / "data/kvqa/train.jsonl", number, put(image="data/gone.jpg"))
