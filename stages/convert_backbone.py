@@ -164,7 +164,7 @@ def _write_weights(folder: Path, tensors: Iterator[tuple[str, Tensor]], shard_by
 
     files: list[tuple[Path, list[str]]] = []
     batch: dict[str, Tensor] = {}
-    total = 0
+    filled = total = 0
 
     def flush() -> None:
         path = folder / f"part-{len(files)}.safetensors"
@@ -172,7 +172,6 @@ def _write_weights(folder: Path, tensors: Iterator[tuple[str, Tensor]], shard_by
         files.append((path, sorted(batch)))
         batch.clear()
 
-    filled = 0
     for name, tensor in tensors:
         if batch and filled + tensor.nbytes > shard_bytes:
             flush()
@@ -280,11 +279,9 @@ def _write_configs(
 def _record(src: Path, shards: list[Path], counts: dict[str, int]) -> dict[str, Any]:
     names = ("config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model")
     files = [src / name for name in names if (src / name).is_file()] + shards
-    return {
-        "source": {path.name: provenance.file_hash(path) for path in files},
-        "converter": provenance.source_hash("stages.convert_backbone"),
-        **counts,
-    }
+    source = {path.name: provenance.file_hash(path) for path in files}
+    code = provenance.source_hash("stages.convert_backbone")
+    return {"source": source, "converter": code, **counts}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
