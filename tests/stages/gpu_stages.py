@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = ["--method", "individual", "--task", "b", "--data", rows]
     untouched = f"{out}/backbone_predictions.parquet"
     predict_backbone.main(["--data", rows, *common, untouched])
-    distributed.wait()  # until the first process has written what all of them read
+    distributed.wait()  # the file is read below by all processes, and written by the first
     routes = [
         "--untouched",
         untouched,
