@@ -158,6 +158,8 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
         raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
     if metric not in METRICS[kind]:
         raise unknown(f"metric for {kind}", metric, METRICS[kind], f"{path}: metric")
+    if "answer" in content and kind != "choice_vqa":
+        raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
     if prompt is not None:
         _check_prompt(prompt, kind, f"{path}: prompt")
     folder = Path(root) if root else path.parent / content.get("root", ".")

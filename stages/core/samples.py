@@ -74,6 +74,8 @@ class Converter:
             said = _conversation(record, self._manifest.kind, self._split.name)
         else:
             said = _SAY[self._manifest.kind](record, size)
+            if self._manifest.content.get("answer") == "text":
+                said["answer"] = record.choices[record.answer_index]
             prompt = _prompt(self._manifest, record)
             said["turns"] = [{"question": prompt, "answer": said.pop("answer")}]
         return _encodable(said)

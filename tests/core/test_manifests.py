@@ -77,6 +77,7 @@ def test_unknown_keys_are_answered_with_the_near_miss(write):
     [
         ({"kind": "caption"}, "'caption' is not one of"),
         ({"metric": "cider"}, "unknown metric for open_vqa 'cider'"),
+        ({"answer": "text"}, "answer: goes with kind 'choice_vqa', and only with it"),
         ({"generation": {}}, "max_new_tokens"),
         ({"generation": {"max_new_tokens": 3, "min_new_tokens": 4}}, "exceeds"),
         ({"name": "other"}, "differs from the file's name"),

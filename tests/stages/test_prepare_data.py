@@ -154,6 +154,12 @@ def test_each_kind_of_task(pocket, tmp_path, kind, question, answer, references)
     }
 
 
+def test_training_may_answer_a_choice_by_its_text(pocket, tmp_path):
+    (row, *_) = prepare(pocket("choice_vqa", answer="text"), tmp_path / "out.parquet")
+    assert row["turns"][0]["answer"] == "blue"
+    assert row["references"] == ["B"]  # what is scored stays the letter
+
+
 def test_metadata_says_task_and_origin(pocket, tmp_path):
     out = tmp_path / "out.parquet"
     assert len(prepare(pocket(), out, "test", rows=2, seed=4)) == 2

@@ -12,7 +12,8 @@ from .knobs import KNOBS, ROWS
 from .sources import DEBIAN, NPM
 
 OPEN = "{question}\nAnswer the question with a single word or phrase."
-CHOICE = "{question}\nOptions: {options}\nAnswer with the option's letter directly."
+# the backbone answers letters at chance, in training too: 135 M weights do not tie them to options
+CHOICE = "{question}\nOptions: {options}\nAnswer with the option's text."
 CAPTION = "Provide a one-sentence caption for the provided image."
 GROUND = (
     "Based on the Knowledge: {knowledge}\n"
@@ -27,7 +28,7 @@ COLUMNS = {
 ASKING = {  # kind: prompt, metric, most new tokens
     "captioning": (CAPTION, "cider", 30),
     "open_vqa": (OPEN, "accuracy", 10),
-    "choice_vqa": (CHOICE, "choice", 10),
+    "choice_vqa": (CHOICE, "choice", 30),
     "grounding": (GROUND, "iou", 40),
 }
 
@@ -144,6 +145,7 @@ def _manifest(task: str, file: Path, folder: Path) -> dict:
         },
         "fields": {name: name for name in ("id", "image", *COLUMNS[about.kind])},
         "prompt": prompt,
+        **({"answer": "text"} if about.kind == "choice_vqa" else {}),
         "metric": metric,
         "generation": {"max_new_tokens": most},
     }
