@@ -261,7 +261,7 @@ def test_what_slurm_refuses_is_said_and_harms_nothing(
     )
     missing.with_name("aside").rename(missing)
     assert code != 0
-    assert jobs == []
+    assert all(job.start == job.end for job in jobs)  # SLURM may take down what it refused
     assert message in messages
     assert "Traceback" not in messages
     assert (user.project.folder / SEED / f"allocations/{FIRST}.json").is_file()
