@@ -40,14 +40,9 @@ def work(done: Project, tmp_path: Path) -> Project:
 
 
 def digests(project: Project) -> dict[str, str]:
-    """The hash of every artefact but the report, which shows run times."""
+    """The hash of every artefact but the report and the comparison, which show run times."""
     root = project.folder / ROOT
-    skipped = {
-        "logs",
-        "benchmarks",
-        "report.html",
-        "comparison.md",
-    }  # the latter two show run times
+    skipped = {"logs", "benchmarks", "report.html", "comparison.md"}
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
