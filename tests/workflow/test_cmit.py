@@ -11,9 +11,10 @@ from stages.core import artifacts
 from tests import cmit_tree
 from tests.workflow.project import Project
 
-# A pass over a whole benchmark's steps is not needed; everything else is the paper's.
+# One process per job here, where no GPU is. A pass over a whole benchmark's steps is not needed; everything else is the paper's.
 SMALL = {
     "methods": ["dmole"],
+    "gpus": {"training": 1, "inference": 1},
     "subset": {"min_samples": 2},
     "router": {"epochs": 1, "min_steps": 4, "hidden": 4},
     "threshold": {"folds": 2},
