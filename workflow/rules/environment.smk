@@ -9,7 +9,7 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.ge
 
 # Packages of the user's own must not stand in for the pinned ones, nor get into a container.
 os.environ.pop("PYTHONPATH", None)
-os.environ["PYTHONNOUSERSITE"] = "1"
+os.environ.update(PYTHONNOUSERSITE="1")
 
 # Tensors of a training step are large, and glibc returns them to the kernel after every use,
 # which then clears the pages again: without these settings that is up to a third of the time of
