@@ -11,7 +11,7 @@ from stages.core import artifacts
 from tests import cmit_tree
 from tests.workflow.project import Project
 
-# One process per job here, where no GPU is. A pass over a whole benchmark's steps is not needed; everything else is the paper's.
+# One process per job, since there is no GPU here, and few steps; everything else is the paper's.
 SMALL = {
     "methods": ["dmole"],
     "gpus": {"training": 1, "inference": 1},
