@@ -37,7 +37,7 @@ COLUMNS = {
 PROMPTS = {
     "captioning": "Provide a one-sentence caption for the provided image.",
     "open_vqa": "{question}\nAnswer the question with a single word or phrase.",
-    "choice_vqa": ("{question}\nOptions: {options}\nAnswer with the option's letter directly."),
+    "choice_vqa": "{question}\nOptions: {options}\nAnswer with the option's text.",
     "grounding": (
         "Based on the Knowledge: {knowledge}\nPlease provide the bounding box coordinates of the "
         "region <ref>{question}</ref>."
