@@ -25,10 +25,10 @@ TASK = {
 }
 
 
-def launch(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a module in two processes, as the rules do."""
+def launch(count: int, module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a module in so many processes of one thread, as the rules do."""
     return subprocess.run(
-        [sys.executable, "-m", "stages.core.launch", "2", module, *map(str, arguments)],
+        [sys.executable, "-m", "stages.core.launch", str(count), module, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=1800,
@@ -68,9 +68,9 @@ def given(tiny_folder, tmp_path_factory):
 def outputs(given, tmp_path_factory):
     """What one process made, and what two made."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    gpu_stages.main([str(given), str(one)])
-    done = launch("tests.stages.gpu_stages", given, two)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for count, out in ((1, one), (2, two)):
+        done = launch(count, "tests.stages.gpu_stages", given, out)
+        assert done.returncode == 0, done.stdout + done.stderr
     return one, two
 
 
@@ -117,6 +117,6 @@ def test_training_at_the_same_batch_size(outputs):
 
 
 def test_one_process_that_dies_fails_the_job_with_its_own_error():
-    done = launch("tests.stages.dying_worker")
+    done = launch(2, "tests.stages.dying_worker")
     assert done.returncode != 0
     assert "error: row s7 of this process is bad." in done.stderr
