@@ -116,49 +116,6 @@ def _score_answers(
     return scored
 
 
-def continual_report(
-    scores: Sequence[Mapping[str, Any]],
-    tasks: Sequence[str],
-    orders: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """Matrices, metrics and their means over seeds: ``metrics.json`` without provenance.
-
-    Args:
-        scores: rows of scores.parquet.
-        tasks: the stream.
-        orders: the tasks in the order of a run, by method, where it is not that of ``tasks``.
-    """
-    from stages.core.continual import FORMULAS, continual_metrics, over_seeds
-    from stages.core.score_matrix import matrix_from_cells
-
-    cells: dict[tuple[str, int], list] = defaultdict(list)
-    for row in scores:
-        cells[row["method"], row["seed"]].append((row["stage"], row["task"], row["value"]))
-    runs = []
-    for (method, seed), triples in cells.items():
-        order = list((orders or {}).get(method, tasks))
-        matrix = matrix_from_cells(triples, order)
-        rows = [[None if cell != cell else cell for cell in row] for row in matrix.tolist()]
-        run = {"method": method, "seed": seed, "tasks": order, "matrix": rows}
-        runs.append(run | {"metrics": continual_metrics(matrix, order)})
-    return {
-        "tasks": list(tasks),
-        "definitions": {
-            key: {"formula": formula.text, "used_by": formula.used_by}
-            for key, formula in FORMULAS.items()
-        },
-        "runs": runs,
-        "summary": [
-            {
-                "method": method,
-                "seeds": [run["seed"] for run in runs if run["method"] == method],
-                "metrics": over_seeds([r["metrics"] for r in runs if r["method"] == method]),
-            }
-            for method in dict.fromkeys(run["method"] for run in runs)
-        ],
-    }
-
-
 def _gold(path: Path, tasks: Sequence[str]) -> tuple[str, str, dict[str, Row]]:
     """Task name, metric and the test rows by sample id."""
     found = artifacts.metadata(path)
@@ -311,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     runs = _runs(args.run)
     rows = score_runs(args.data, runs, args.tasks, resamples=used["score"]["bootstrap"])
+    from stages.core.continual import continual_report
+
     report = continual_report(rows, args.tasks, _orders(args.order, args.tasks))
     inputs = {f"data/{artifacts.task_of(path)['name']}": path for path in args.data}
     for run in runs:

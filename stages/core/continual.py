@@ -6,13 +6,16 @@ written, with the papers that report them. A metric that reads a cell which was 
 missing: it has no value and names the cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
 from stages.core.errors import InputError
+from stages.core.score_matrix import matrix_from_cells
 
 Cell = Callable[[int, int], float]  # (stage t, task i) -> A[t, i]
 
@@ -187,3 +190,43 @@ def over_seeds(metrics: Sequence[dict[str, dict]]) -> dict[str, dict[str, float 
             "std": stdev(values) if complete and len(values) > 1 else None,
         }
     return summary
+
+
+def continual_report(
+    scores: Sequence[Mapping[str, Any]],
+    tasks: Sequence[str],
+    orders: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Matrices, metrics and their means over seeds: ``metrics.json`` without provenance.
+
+    Args:
+        scores: rows of scores.parquet.
+        tasks: the stream.
+        orders: the tasks in the order of a run, by method, where it is not that of ``tasks``.
+    """
+    cells: dict[tuple[str, int], list] = defaultdict(list)
+    for row in scores:
+        cells[row["method"], row["seed"]].append((row["stage"], row["task"], row["value"]))
+    runs = []
+    for (method, seed), triples in cells.items():
+        order = list((orders or {}).get(method, tasks))
+        matrix = matrix_from_cells(triples, order)
+        rows = [[None if cell != cell else cell for cell in row] for row in matrix.tolist()]
+        run = {"method": method, "seed": seed, "tasks": order, "matrix": rows}
+        runs.append(run | {"metrics": continual_metrics(matrix, order)})
+    return {
+        "tasks": list(tasks),
+        "definitions": {
+            key: {"formula": formula.text, "used_by": formula.used_by}
+            for key, formula in FORMULAS.items()
+        },
+        "runs": runs,
+        "summary": [
+            {
+                "method": method,
+                "seeds": [run["seed"] for run in runs if run["method"] == method],
+                "metrics": over_seeds([r["metrics"] for r in runs if r["method"] == method]),
+            }
+            for method in dict.fromkeys(run["method"] for run in runs)
+        ],
+    }

@@ -7,7 +7,6 @@ from typing import Any
 from stages.core.scopes import STAGE_KEYS, Plan
 
 LOCAL = ("allocate_experts", "choose_parent", "score")  # rules that are no jobs, nor is report
-OF_TEST_ROWS = ("extract_features", "predict_backbone")  # also, or only, once for all seeds
 
 
 def jobs(plan: Plan, wait: float) -> dict[str, Any]:
@@ -22,10 +21,9 @@ def jobs(plan: Plan, wait: float) -> dict[str, Any]:
     counts = {"prepare_data": 2 * len(tasks)}
     for stage in STAGE_KEYS:
         if stage not in LOCAL:
-            counts[stage] = 0 if stage == "predict_backbone" else len(_places(plan, stage))
-    for stage in OF_TEST_ROWS:
-        wanted = [n for n in names if stage == "predict_backbone" or plan.needs(n, "router")]
-        counts[stage] += len({plan.owner_of_test_rows(stage, n) for n in wanted}) * len(tasks)
+            counts[stage] = len(_places(plan, stage))
+    routed = {plan.features_owner(name) for name in names if plan.needs(name, "router")}
+    counts["extract_features"] += len(routed) * len(tasks)  # of the test rows
     counts = {stage: count for stage, count in counts.items() if count}
     chain = max(_chain(plan, name) for name in names)
     return {

@@ -52,6 +52,9 @@ SHARED = (
 )
 """Stages that are the same for every method, so that methods share what they write."""
 
+SEEDLESS = ("predict_backbone",)
+"""Stages that no seed changes, so that seeds share what they write too."""
+
 ORDERED = ("choose_parent", "train_expert", "route_samples")
 """Stages whose artefacts depend on the order of the tasks, which a variant may change."""
 
@@ -233,11 +236,11 @@ class Plan:
         """The scope in which a job of ``scope`` finds the artefacts of another stage."""
         seed, name = split_scope(scope)
         owner = self.owner(stage, name) if name else ""
-        return f"{seed}/{owner}" if owner else seed
+        return "/".join(filter(None, ("" if stage in SEEDLESS else seed, owner)))
 
-    def owner_of_test_rows(self, stage: str, name: str) -> str:
-        """Like :meth:`owner` for what test rows and backbone alone decide, whatever the seed:
-        the rows' features and the backbone's own answers."""
+    def features_owner(self, name: str) -> str:
+        """Like :meth:`owner` for the features of test rows, which depend on no subset."""
+        stage = "extract_features"
         same = self.slice_of(stage, "") == self.slice_of(stage, name)
         return "" if same else name
 

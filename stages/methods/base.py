@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import ExpertModel, Job, Ranks
+    from stages.core.mixtures import Mixture, SavedMixtures
 
     Run = Callable[..., list[list[float]]]
 
@@ -148,6 +149,24 @@ class Method:
         for name, folder in states.items():
             model.load(name, folder)
         return model
+
+
+class MixtureMethod(Method):
+    """A method whose states are mixtures (``stages.core.mixtures``) instead of PEFT folders."""
+
+    def build(
+        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+    ) -> Mixture:
+        """The mixture that a state's notes describe."""
+        raise NotImplementedError
+
+    def save(self, model: Mixture, job: Job, folder: Path) -> None:
+        model.save(folder)
+
+    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        from stages.core.mixtures import SavedMixtures
+
+        return SavedMixtures(backbone, states, self.build)
 
 
 def add_expert(model: ExpertModel, job: Job, ranks: Ranks, seed: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.sampling import pick
-from stages.methods.base import Method
+from stages.methods.base import MixtureMethod
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.mixtures import Mixture
     from stages.core.ranks import Ranks
     from stages.methods.base import Run
 
 FREEZES = 2  # branches of a slot at a task's end
 
 
-class BranchLoRA(Method):
+class BranchLoRA(MixtureMethod):
     """Branches that freeze in turn; one router and one pair of keys per task."""
 
     off_budget = (
@@ -64,7 +64,7 @@ class BranchLoRA(Method):
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
         """A, the branches not yet frozen, and the new task's router and keys learn."""
-        from stages.core.branches import build, freeze, known_task
+        from stages.core.branches import freeze, known_task
         from stages.core.mixtures import read_state
 
         self.seed = seed
@@ -77,7 +77,7 @@ class BranchLoRA(Method):
             "scale": expert["alpha"] / expert["rank"],
             "key_loss": self.option(job, "key_loss"),
         }
-        model = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        model = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
         model.restore(tensors, folder, grown=True)
         freeze(model)
         model.describe = known_task(model)
@@ -117,14 +117,10 @@ class BranchLoRA(Method):
         model.describe = nearest_task(model)
         return history
 
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
-
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+    def build(self, backbone: Backbone, notes: dict[str, Any], **training: Any) -> Mixture:
         from stages.core.branches import build
-        from stages.core.mixtures import SavedMixtures
 
-        return SavedMixtures(backbone, states, build)
+        return build(backbone, notes, **training)
 
 
 METHOD = BranchLoRA

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.sampling import pick
-from stages.methods.base import Method
+from stages.methods.base import MixtureMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.mixtures import Mixture
     from stages.methods.base import Run
 
 
@@ -52,7 +52,7 @@ def count(default: int, description: str) -> dict[str, Any]:
     return {"description": description, "type": "integer", "minimum": 1, "default": default}
 
 
-class CRAM(Method):
+class CRAM(MixtureMethod):
     """Every state holds all experts so far, their centroids and the tasks' text features."""
 
     off_budget = (
@@ -78,7 +78,6 @@ class CRAM(Method):
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
         """All older experts, and the buffer as the new one."""
-        from stages.core.grouped_experts import build
         from stages.core.mixtures import read_state
         from stages.core.ranks import slot_name
 
@@ -94,7 +93,7 @@ class CRAM(Method):
             "sigma": given["sigma"],
             "image_norm": given["image_norm"],
         }
-        model = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        model = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
         model.restore(tensors, folder, grown=True)
         for slot in model.slots.values():
             slot.gate.requires_grad_(False)
@@ -183,14 +182,10 @@ class CRAM(Method):
             with torch.no_grad():
                 centroid.copy_(images.mean(dim=0))
 
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
-
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+    def build(self, backbone: Backbone, notes: dict[str, Any], **training: Any) -> Mixture:
         from stages.core.grouped_experts import build
-        from stages.core.mixtures import SavedMixtures
 
-        return SavedMixtures(backbone, states, build)
+        return build(backbone, notes, **training)
 
 
 METHOD = CRAM

@@ -13,20 +13,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.methods.base import Method
+from stages.methods.base import MixtureMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.mixtures import Mixture
     from stages.core.ranks import Ranks
 
 MOST = 8  # experts, unless more are asked for
 
 
-class DenseMoLE(Method):
+class DenseMoLE(MixtureMethod):
     """One mixture on all slots, trained on through the stream."""
 
     options = {
@@ -72,7 +72,7 @@ class DenseMoLE(Method):
             "ranks": self.expert_ranks(job),
             "scale": expert["alpha"] / expert["rank"],
         }
-        mixture = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        mixture = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
         for folder in states.values():
             mixture.restore(read_state(folder)[1], folder)
         return mixture
@@ -81,34 +81,25 @@ class DenseMoLE(Method):
         weight, answers = model.notes["balance_loss"], model.answer_loss(batch)
         return answers + weight * model.balance() * model.share(batch) if weight else answers
 
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
+    def build(
+        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+    ) -> Mixture:
+        """The mixture that a state's notes describe."""
+        from stages.core.gates import TokenRouter
+        from stages.core.mixtures import Mixture
+        from stages.core.ranks import width_of
 
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
-        from stages.core.mixtures import SavedMixtures
-
-        return SavedMixtures(backbone, states, build)
-
-
-def build(
-    backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
-) -> Mixture:
-    """The mixture that a state's notes describe."""
-    from stages.core.gates import TokenRouter
-    from stages.core.mixtures import Mixture
-    from stages.core.ranks import width_of
-
-    return Mixture(
-        backbone,
-        notes["ranks"],
-        lambda slot, experts: TokenRouter(
-            width_of(slot), experts, notes["top_k"], balanced=notes["balance_loss"] > 0
-        ),
-        scale=notes["scale"],
-        dropout=dropout,
-        seed=seed,
-        notes=notes,
-    )
+        return Mixture(
+            backbone,
+            notes["ranks"],
+            lambda slot, experts: TokenRouter(
+                width_of(slot), experts, notes["top_k"], balanced=notes["balance_loss"] > 0
+            ),
+            scale=notes["scale"],
+            dropout=dropout,
+            seed=seed,
+            notes=notes,
+        )
 
 
 METHOD = DenseMoLE

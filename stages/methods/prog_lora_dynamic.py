@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.sampling import pick
-from stages.methods.base import Method
+from stages.methods.base import MixtureMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.mixtures import Mixture
     from stages.methods.base import Run
 
 WIDEST = 100  # bottleneck of the query net as published
 
 
-class ProgLoRADynamic(Method):
+class ProgLoRADynamic(MixtureMethod):
     """The pool of blocks; every state holds all blocks so far."""
 
     earlier_data = "features of prompts"
@@ -80,7 +80,7 @@ class ProgLoRADynamic(Method):
         ranks = spread(units, dict.fromkeys(units, 1), budget - routing)
         notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
         notes = {"allocations": [], "memories": []} | notes | {"bottleneck": bottleneck}
-        pool = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
         pool.restore(tensors, folder, grown=True)
         if not folder:
             pool.extra.requires_grad_(False)
@@ -110,30 +110,21 @@ class ProgLoRADynamic(Method):
         model.describe = weigh(model)
         return history
 
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
+    def build(
+        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+    ) -> Mixture:
+        """The pool that a state's notes describe; its weights follow the prompt."""
+        import torch
 
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
-        from stages.core.mixtures import SavedMixtures
+        from stages.core.backbone import feature_sizes
+        from stages.core.pools import Selector, build_pool
 
-        return SavedMixtures(backbone, states, build)
-
-
-def build(
-    backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
-) -> Mixture:
-    """The pool that a state's notes describe; its weights follow the prompt."""
-    import torch
-
-    from stages.core.backbone import feature_sizes
-    from stages.core.pools import Selector, build_pool
-
-    torch.manual_seed(seed)
-    width = feature_sizes(backbone)[1]
-    selector = Selector(len(notes["tasks"]), width, notes["bottleneck"], notes["memories"])
-    pool = build_pool(backbone, notes, selector, dropout=dropout, seed=seed)
-    pool.describe = weigh(pool)
-    return pool
+        torch.manual_seed(seed)
+        width = feature_sizes(backbone)[1]
+        selector = Selector(len(notes["tasks"]), width, notes["bottleneck"], notes["memories"])
+        pool = build_pool(backbone, notes, selector, dropout=dropout, seed=seed)
+        pool.describe = weigh(pool)
+        return pool
 
 
 def weigh(pool: Mixture) -> Callable[[dict[str, Any]], Tensor]:

@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.sampling import pick
-from stages.methods.base import Method
+from stages.methods.base import MixtureMethod
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from stages.core.backbone import Backbone
     from stages.core.experts import Job
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.mixtures import Mixture
     from stages.methods.base import Run
 
 
-class ProgLoRAStatic(Method):
+class ProgLoRAStatic(MixtureMethod):
     """The state of a task holds the blocks up to its own and its row."""
 
     knows_task = True
@@ -66,7 +66,7 @@ class ProgLoRAStatic(Method):
         ranks = {slot_name(slot): by_key[slot.key] for slot in job.slots}
         notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
         notes["allocation"] = [0.0] * len(notes["tasks"])  # the row, once the rows are seen
-        pool = build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
         pool.restore(tensors, folder, grown=True)
         return pool
 
@@ -80,33 +80,24 @@ class ProgLoRAStatic(Method):
         model.notes["allocation"] = model.extra.row(self.option(job, "temperature")).tolist()
         return run(model, model.answer_loss, rows)
 
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
+    def build(
+        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
+    ) -> Mixture:
+        """The pool that a state's notes describe; its weights are the stored row."""
+        import torch
 
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
-        from stages.core.mixtures import SavedMixtures
+        from stages.core.backbone import feature_sizes
+        from stages.core.pools import Prototypes, build_pool
 
-        return SavedMixtures(backbone, states, build)
+        prototypes = Prototypes(len(notes["tasks"]), feature_sizes(backbone)[1])
+        pool = build_pool(backbone, notes, prototypes, dropout=dropout, seed=seed)
 
+        def row(inputs: dict[str, Any]) -> torch.Tensor:
+            weights = torch.tensor(notes["allocation"], device=backbone.device)
+            return weights.expand(len(inputs["input_ids"]), -1)
 
-def build(
-    backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
-) -> Mixture:
-    """The pool that a state's notes describe; its weights are the stored row for every sample."""
-    import torch
-
-    from stages.core.backbone import feature_sizes
-    from stages.core.pools import Prototypes, build_pool
-
-    prototypes = Prototypes(len(notes["tasks"]), feature_sizes(backbone)[1])
-    pool = build_pool(backbone, notes, prototypes, dropout=dropout, seed=seed)
-
-    def row(inputs: dict[str, Any]) -> torch.Tensor:
-        weights = torch.tensor(notes["allocation"], device=backbone.device)
-        return weights.expand(len(inputs["input_ids"]), -1)
-
-    pool.describe = row
-    return pool
+        pool.describe = row
+        return pool
 
 
 METHOD = ProgLoRAStatic

@@ -107,13 +107,17 @@ def test_scopes_of_the_three_owners() -> None:
     assert made.scope("sample_subset", "seed3") == "seed3"
 
 
+def test_the_backbones_own_answers_are_shared_by_methods_and_seeds() -> None:
+    made = with_change("dmole", {"prediction.batch_size": 3})
+    assert made.scope("predict_backbone", "seed3/dmole") == ""
+    assert made.scope("predict_backbone", "seed3/changed") == "changed"
+
+
 def test_features_of_test_rows_do_not_depend_on_the_subset() -> None:
-    stage = "extract_features"
     subset = with_change("dmole", {"subset.min_samples": 9})
     raw = with_change("dmole", {"features.normalize": False})
-    assert subset.owner_of_test_rows(stage, "changed") == ""
-    assert raw.owner_of_test_rows(stage, "changed") == "changed"
-    assert raw.owner_of_test_rows("predict_backbone", "changed") == ""
+    assert subset.features_owner("changed") == ""
+    assert raw.features_owner("changed") == "changed"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.core.artifacts import write_json, write_table
 from stages.core.config import complete
-from stages.score import continual_report
+from stages.core.continual import continual_report
 
 SLOTS = ("qkv", "o")
 SHARES = {"min": 0, "p01": 1, "p05": 5, "p10": 10, "p25": 25, "p50": 50, "p75": 75, "p90": 90}

@@ -58,7 +58,7 @@ def run_of(wildcards):
 
 def made_by(stage, path, scope):
     """The artefact `path` of a stage as a job of `scope` finds it."""
-    return f"{ROOT}/{plan.scope(stage, scope)}/{path}"
+    return str(Path(ROOT, plan.scope(stage, scope), path))
 
 
 def of(stage, path):
@@ -113,15 +113,11 @@ def benchmark_files(wildcards):
             ROOT, f"{BENCHMARKS}/{stage}", 1
         )
         for stage in STAGE_KEYS
-        if stage != "predict_backbone"
         for seed, name in runs()
         if plan.tasks_of(stage, name)
     )
-    of_test_rows = (
-        all_tasks(f"{BENCHMARKS}/{stage}/{{task}}.tsv")
-        for stage in ("extract_features", "predict_backbone")
-    )
-    return [*dict.fromkeys(own), *of_test_rows]
+    of_test_rows = all_tasks(f"{BENCHMARKS}/extract_features/{{task}}.tsv")
+    return [*dict.fromkeys(own), of_test_rows]
 
 
 def routes_of_runs(wildcards):
@@ -286,14 +282,8 @@ def features_to_route(wildcards):
     name = run_of(wildcards)
     if not plan.needs(name, "router"):
         return []
-    owner = plan.owner_of_test_rows("extract_features", name)
+    owner = plan.features_owner(name)
     return str(Path(ROOT, owner, "features", f"{wildcards.task}.parquet"))
-
-
-def untouched_answers(wildcards):
-    """What the backbone itself answers to the test rows."""
-    owner = plan.owner_of_test_rows("predict_backbone", run_of(wildcards))
-    return str(Path(ROOT, owner, "backbone_predictions", f"{wildcards.task}.parquet"))
 
 
 def states_at_test(wildcards):

@@ -59,7 +59,7 @@ rule predict:
         backbone=BACKBONE_FILES,
         data=f"{ROOT}/data/{{task}}/test.parquet",
         routes=of("route_samples", "routes/{task}.parquet"),
-        untouched=untouched_answers,
+        untouched=of("predict_backbone", "backbone_predictions/{task}.parquet"),
         states=of_tasks("train_expert", "experts/{task}", states_at_test),
     output:
         f"{ROOT}/{{scope}}/predictions/{{task}}.parquet",
