@@ -4,6 +4,8 @@ import io
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Several tests run side by side: threads of their own would mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -2,10 +2,10 @@
 
     python -m stages.core.launch 2 stages.train_expert --method dmole ...
 
-With one GPU or none that is ``python -m stages.train_expert ...``, with more ``torchrun``. A SLURM
-job has the GPUs it asked for. Elsewhere, also in a SLURM job that runs many stages, each stage
-takes free ones: a locked file per GPU says that it is in use, until the process ends, however it
-ends.
+With one that is ``python -m stages.train_expert ...`` (on the CPU where there is no GPU), with more
+``torchrun``, on the CPU only where ``CUDA_VISIBLE_DEVICES`` is set and empty. A SLURM job has the
+GPUs it asked for. Elsewhere, also in a SLURM job that runs many stages, each stage takes free ones:
+a locked file per GPU says that it is in use, until the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -41,17 +41,24 @@ def visible_gpus() -> list[str]:
     return sorted(str(int(p.name[6:])) for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def take(gpus: Sequence[str], count: int) -> list[str]:
-    """Lock ``count`` of the GPUs, waiting until so many are free; the locks outlive ``exec``.
+def on_cpu(gpus: Sequence[str], count: int) -> bool:
+    """Whether ``count`` processes run without GPUs: one where there is none, or as the user said.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer GPUs.
     """
+    if not gpus and (count == 1 or os.environ.get("CUDA_VISIBLE_DEVICES") == ""):
+        return True
     if len(gpus) < count:
         raise InputError(
             f"{count} GPUs asked for, {len(gpus)} there ({', '.join(gpus) or 'none'}). Ask for "
             "fewer: key gpus.training of the configuration, or --set-resources RULE:gpu=N."
         )
+    return False
+
+
+def take(gpus: Sequence[str], count: int) -> list[str]:
+    """Lock ``count`` of the GPUs, waiting until so many are free; the locks outlive ``exec``."""
     while True:
         taken = {}
         for gpu in gpus:
@@ -87,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     processes = int(count)
     gpus = visible_gpus()
     its_own = "SLURM_JOB_ID" in os.environ and len(gpus) == processes
-    if gpus and not its_own:
+    if not on_cpu(gpus, processes) and not its_own:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(gpus, processes))
     line = command(processes, module, arguments)
     os.execv(line[0], line)

@@ -32,9 +32,19 @@ def test_visible_gpus_are_those_of_the_environment(monkeypatch):
     assert launch.visible_gpus() == []
 
 
-def test_too_few_gpus_are_an_error_that_says_what_to_change():
-    with pytest.raises(InputError, match=r"2 GPUs asked for, 1 there \(0\).*gpus.training"):
-        launch.take(["0"], 2)
+@pytest.mark.parametrize(("gpus", "there"), [(["0"], r"1 there \(0\)"), ([], r"0 there \(none\)")])
+def test_too_few_gpus_are_an_error_that_says_what_to_change(monkeypatch, gpus, there):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(InputError, match=f"2 GPUs asked for, {there}.*gpus.training"):
+        launch.on_cpu(gpus, 2)
+
+
+def test_a_cpu_is_used_for_one_process_or_where_gpus_are_hidden(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert launch.on_cpu([], 1)
+    assert not launch.on_cpu(["0", "1"], 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launch.on_cpu([], 2)
 
 
 def test_jobs_side_by_side_get_different_gpus(tmp_path):

@@ -1,4 +1,4 @@
-"""Tiny random backbones of other families than InternVL, in the folder layout of the real ones."""
+"""Tiny random backbones of every family, in the folder layout of the real ones."""
 
 import json
 
@@ -142,7 +142,34 @@ def smolvlm(folder):
     return SmolVLMForConditionalGeneration(config), sizes
 
 
+INTERN_TOKENS = {"pad": "<|endoftext|>", "start": "<|im_start|>", "eos": "<|im_end|>"}
+INTERN_TOKENS |= {"before": "<img>", "after": "</img>", "image": "<IMG_CONTEXT>"}
+
+
+def internvl(text):
+    """Tiles of 28 pixels, one token each; the family's models differ in the language model."""
+
+    def make(folder):
+        from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+        size = make_tokenizer(folder, INTERN_TOKENS, CHATML)
+        vision = {"image_size": [28, 28], "patch_size": [14, 14], "num_hidden_layers": 2}
+        config = InternVLConfig(
+            vision_config=WIDTHS | vision | {"use_qk_norm": text["model_type"] == "llama"},
+            text_config=TEXT | {"vocab_size": size, "bos_token_id": None} | text,
+            image_token_id=list(INTERN_TOKENS).index("image"),
+            image_seq_length=1,
+            downsample_ratio=0.5,
+        )
+        return InternVLForConditionalGeneration(config), {"size": {"height": 28, "width": 28}}
+
+    return make
+
+
 MAKERS = {
+    "internvl2_5": internvl({"model_type": "llama"}),
+    "internvl3": internvl({"model_type": "qwen2"}),
+    "internvl3_5": internvl({"model_type": "qwen3", "head_dim": 8}),
     "llava": llava,
     "llava_next": llava_next,
     "qwen2_vl": qwen2_vl,

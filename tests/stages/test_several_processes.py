@@ -32,7 +32,7 @@ def launch(count: int, module: str, *arguments: object) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         timeout=1800,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
 
 
