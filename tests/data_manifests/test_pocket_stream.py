@@ -145,10 +145,11 @@ def test_answers_are_short_and_present(rows, task):
         assert (row["question"] is None) == (task == "stamps_caption")
 
 
-def test_test_words_of_signs_are_unseen(rows):
+def test_test_codes_of_signs_are_unseen(rows):
     parts = by_split(rows["signs_ocr"])
-    words = {name: {r["answers"][0].lower() for r in part} for name, part in parts.items()}
-    assert not words["train"] & words["test"]
+    codes = {name: {r["answers"][0] for r in part} for name, part in parts.items()}
+    assert not codes["train"] & codes["test"]
+    assert all(re.fullmatch("[A-Z]{3}", code) for part in codes.values() for code in part)
 
 
 def test_numbers_are_numbers(rows):

@@ -22,7 +22,7 @@ def build(work: Path, out: Path, pool_folder: Path | None) -> None:
     words, digits = texts.read_words(work), texts.read_digits(work)
     if pool_folder:
         pool.write_pool(pool_folder, things, atlas, words, digits, work)
-    tasks.write_tasks(out, things, atlas, words, digits, work)
+    tasks.write_tasks(out, things, atlas, texts.read_codes(work), digits, work)
     manifests.write_manifests(out.parent, out)
 
 

@@ -59,7 +59,7 @@ ABOUT = {
     ),
     "signs_ocr": About(
         "open_vqa",
-        "Read a town's name on a sign, in many fonts; test names are not in the training rows.",
+        "Read an airport's code on a sign, in many fonts; test codes are not in the training rows.",
         ("vega-datasets",),
         "CC-BY-4.0 and public domain",
     ),

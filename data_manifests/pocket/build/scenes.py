@@ -96,20 +96,18 @@ def _cut(item: Map, region: Region, rng: Random):
     return picture, box, line + column or "middle"
 
 
-def signs_ocr(words: dict[str, str], work: Path) -> Make:
-    """A town's name on a sign."""
+def signs_ocr(codes: dict[str, str], work: Path) -> Make:
+    """An airport's code on a sign."""
     knobs = KNOBS["signs_ocr"]
-    least, most = knobs["letters"]
     usable = defaultdict(list)
-    for word, part in words.items():
-        if least <= len(word) <= most:
-            usable[part].append(word)
-    for names in usable.values():
-        Random("signs").shuffle(names)
+    for code, part in codes.items():
+        usable[part].append(code)
+    for found in usable.values():
+        Random("signs").shuffle(found)
     fonts = font_files(work)
 
     def make(split: str, number: int, rng: Random) -> dict:
-        word = usable[split][number % len(usable[split])]
+        code = usable[split][number % len(usable[split])]
         side = knobs["side"]
         canvas, _ = page(rng, side)
         height = rng.randint(side * 4 // 10, side * 6 // 10)
@@ -124,10 +122,10 @@ def signs_ocr(words: dict[str, str], work: Path) -> Make:
         tones = {**COLOURS, "white": (255, 255, 255)}
         draw.rounded_rectangle(board, 6, fill=tones[ground], outline=tones[ink], width=2)
         inner = (board[0] + 6, board[1] + 5, board[2] - 6, board[3] - 5)
-        write(canvas, word, inner, rng.choice(fonts), tones[ink])
+        write(canvas, code, inner, rng.choice(fonts), tones[ink])
         return row(
-            canvas, [f"words/{word}"], "vega-datasets", "CC-BY-4.0 and public domain",
-            question="What city is written on the sign?", answers=[word],
+            canvas, [f"codes/{code}"], "vega-datasets", "CC-BY-4.0 and public domain",
+            question="Which airport code is written on the sign?", answers=[code],
         )  # fmt: skip
 
     return make
@@ -182,7 +180,7 @@ def charts_vqa(work: Path) -> Make:
         colours = rng.sample(sorted(set(COLOURS) - {"gray", "brown"}), count)
         extreme = rng.choice(["longest", "shortest"])
         place = values.index(max(values) if extreme == "longest" else min(values))
-        by_name = rng.random() < 0.5
+        by_name = rng.random() < knobs["by_name"]
         question = (
             f"Which {noun} has the {extreme} bar?" if by_name
             else f"What colour is the {extreme} bar?"

@@ -16,7 +16,7 @@ ORDER = ("stamps_caption", "maps_ground", "signs_ocr", "emoji_choice", "charts_v
 
 
 def write_tasks(
-    out: Path, objects: list[Thing], maps: list[Map], words: dict[str, str],
+    out: Path, objects: list[Thing], maps: list[Map], codes: dict[str, str],
     digits: list[Digit], work: Path, only: tuple[str, ...] = ORDER,
 ) -> None:  # fmt: skip
     """Write `out/{task}.parquet` for the tasks named in `only`."""
@@ -24,7 +24,7 @@ def write_tasks(
     makers = {
         "stamps_caption": lambda: things.stamps_caption(objects),
         "maps_ground": lambda: scenes.maps_ground(maps),
-        "signs_ocr": lambda: scenes.signs_ocr(words, work),
+        "signs_ocr": lambda: scenes.signs_ocr(codes, work),
         "emoji_choice": lambda: things.emoji_choice(objects),
         "charts_vqa": lambda: scenes.charts_vqa(work),
         "clipart_kind": lambda: things.clipart_kind(objects),

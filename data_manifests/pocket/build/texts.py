@@ -15,6 +15,7 @@ from .objects import share_of
 from .sources import npm_folder, share
 
 WORD_SHARES = (0.5, 0.4)  # pool, train; the rest is test
+CODE_SHARES = (0.0, 0.8)
 DIGIT_SHARES = (0.5, 0.4)
 # Upright Latin text faces of many characters; files below /usr/share/fonts.
 FONTS = (
@@ -71,6 +72,15 @@ def read_words(work: Path) -> dict[str, str]:
             names |= {row["city"].strip() for row in csv.DictReader(lines)}
     plain = (name for name in names if re.fullmatch(r"[A-Z][a-z]{2,11}", name))
     return {name: share_of(f"words/{name}", *WORD_SHARES) for name in sorted(plain)}
+
+
+def read_codes(work: Path) -> dict[str, str]:
+    """Airports' codes of three capitals, with their shares; none is in the pool."""
+    data = npm_folder(work, "vega-datasets") / "data"
+    with (data / "airports.csv").open(encoding="utf-8", newline="") as lines:
+        codes = {row["iata"] for row in csv.DictReader(lines)}
+    plain = (code for code in codes if re.fullmatch(r"[A-Z]{3}", code))
+    return {code: share_of(f"codes/{code}", *CODE_SHARES) for code in sorted(plain)}
 
 
 def read_digits(work: Path) -> list[Digit]:
