@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 # of any family
 IMAGE_INPUTS = ("pixel_values", "image_sizes", "image_grid_thw", "mm_token_type_ids")
+HUB_FILES = (
+    "*.json",
+    "*.safetensors",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+)  # weights as safetensors only
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -110,12 +117,35 @@ def check_folder(path: Path) -> None:
         raise InputError(f"backbone {path}: missing {', '.join(missing)}.")
 
 
+def local_folder(path: str | Path, revision: str | None) -> Path:
+    """A backbone's folder; of a model on the Hugging Face hub the cached files of a commit.
+
+    What the cache lacks is downloaded, unless ``HF_HUB_OFFLINE`` is set.
+
+    Raises:
+        InputError: the hub has no such model or commit, or cannot be reached.
+    """
+    if revision is None or Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(path), revision=revision, allow_patterns=[*HUB_FILES]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"backbone {path} at {revision}: {reason} On a node without network, load it once where "
+            "there is one: `hf download`, with the same HF_HOME."
+        ) from None
+
+
 def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     """Load a native ``transformers`` image-text-to-text model, frozen, in eval mode.
 
     Args:
-        path: local folder.
-        settings: the config's ``backbone`` section (dtype, image_size, max_tiles).
+        path: local folder, or the id of a hub model.
+        settings: the config's ``backbone`` section (revision, dtype, image_size, max_tiles).
 
     Raises:
         InputError: missing files, an architecture transformers does not know natively, or one
@@ -127,13 +157,13 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    path = Path(path)
-    check_folder(path)
+    folder = local_folder(path, settings.get("revision"))
+    check_folder(folder)
     device = pick_device()
     distributed.connect()
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            path,
+            folder,
             dtype=_pick_dtype(settings["dtype"], device),
             # on CPUs and at our lengths plain attention is a sixth faster per training step
             attn_implementation="eager" if device.type == "cpu" else None,
@@ -144,7 +174,7 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     model.requires_grad_(False).eval().to(device)
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
-    prompter = load_prompter(path, families.load(path, model.config, settings))
+    prompter = load_prompter(folder, families.load(folder, model.config, settings))
     return Backbone(model, prompter, find_slots(model), device, str(path))
 
 

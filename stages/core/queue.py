@@ -6,21 +6,22 @@ from typing import Any
 
 from stages.core.scopes import STAGE_KEYS, Plan
 
-LOCAL = ("allocate_experts", "choose_parent", "score")  # rules that are no jobs, nor is report
+# Rules that are no jobs of their own: local ones (and report), and the one that the SLURM profile
+# groups with prepare_data.
+NO_JOBS = ("allocate_experts", "choose_parent", "route_samples", "score", "sample_subset")
 
 
 def jobs(plan: Plan, wait: float) -> dict[str, Any]:
     """SLURM jobs by rule, of all methods and seeds, and what waiting for them costs in minutes.
 
-    Local rules (allocate_experts, choose_parent, score, report) are no jobs. The longest chain is
-    that of a run whose experts all wait for the one before; with D-MoLE parents may make it
-    shorter.
+    The longest chain is that of a run whose experts all wait for the one before; with D-MoLE parents
+    may make it shorter.
     """
     config = plan.config
     tasks, names = config["tasks"], config["methods"]
     counts = {"prepare_data": 2 * len(tasks)}
     for stage in STAGE_KEYS:
-        if stage not in LOCAL:
+        if stage not in NO_JOBS:
             counts[stage] = len(_places(plan, stage))
     routed = {plan.features_owner(name) for name in names if plan.needs(name, "router")}
     counts["extract_features"] += len(routed) * len(tasks)  # of the test rows
@@ -38,27 +39,21 @@ def jobs(plan: Plan, wait: float) -> dict[str, Any]:
 
 def _places(plan: Plan, stage: str) -> set[tuple[str, str]]:
     """(scope, task) of every job of a stage."""
-    profiled = ("sample_subset", "extract_features")
     return {
         (plan.scope(stage, f"seed{seed}/{name}"), task)
         for seed in plan.config["seeds"]
         for name in plan.config["methods"]
-        if stage not in profiled or _subset_is_used(plan, stage, name)
+        if stage != "extract_features" or plan.needs(name, "router") or plan.has_transfer(name)
         for task in plan.tasks_of(stage, name)
     }
 
 
-def _subset_is_used(plan: Plan, stage: str, name: str) -> bool:
-    features = plan.needs(name, "router") or plan.has_transfer(name)
-    return features or (stage == "sample_subset" and plan.needs(name, "allocation"))
-
-
 def _chain(plan: Plan, name: str) -> int:
-    """prepare_data, then sample_subset, extract_features and fit_router where there is routing,
-    one training after the other, predict."""
+    """prepare_data, then extract_features and fit_router where there is routing, one training after
+    the other, predict."""
     method, tasks = plan.method(name), plan.config["tasks"]
     trained = len(method.trained_tasks(tasks))
     follows = len(tasks) > 1 and method.starts_from(tasks[1], tasks, None)
     waits = plan.has_transfer(name) or bool(follows)
-    before = 3 if plan.has_transfer(name) or plan.needs(name, "router") else 0
+    before = 2 if plan.has_transfer(name) or plan.needs(name, "router") else 0
     return 2 + before + (trained if waits else min(trained, 1))

@@ -146,23 +146,21 @@ def test_every_stage_was_a_job_with_the_resources_of_its_rule(first: FirstRun) -
     """CPUs and GPUs of every job; memory of first attempts (SLURM counts 1000 as 1000)."""
     done = [job for job in first.jobs if job.state == "COMPLETED" and job.rule]
     assert Counter(job.rule for job in done) == {
-        "prepare_data": 6,
-        "sample_subset": 3,
+        "data_prepare_data_sample_subset": 3,  # of the training rows; of the test rows:
+        "data_prepare_data": 3,
         "profile_gradients": 3,
         "extract_features": 6,
         "fit_router": 3,
         "train_expert": 3,
-        "route_samples": 3,
         "predict_backbone": 3,
         "predict": 3,
     }
     asked = {
-        "prepare_data": (1, 4000, 0),
-        "sample_subset": (1, 2000, 0),
+        "data_prepare_data_sample_subset": (1, 4000, 0),
+        "data_prepare_data": (1, 4000, 0),
         "profile_gradients": (4, 16000, 1),
         "extract_features": (4, 16000, 1),
         "train_expert": (8, 32000, 1),
-        "route_samples": (1, 4000, 0),
         "predict_backbone": (4, 16000, 1),
         "predict": (4, 16000, 1),
     }
@@ -184,7 +182,7 @@ def test_gpu_jobs_at_the_same_time_had_different_gpus(first: FirstRun, user: Use
 
 
 def test_early_stages_of_different_tasks_ran_at_the_same_time(first: FirstRun) -> None:
-    for rule in ("prepare_data", "extract_features"):
+    for rule in ("predict_backbone", "extract_features"):
         done = [job for job in first.of(rule) if job.state == "COMPLETED"]
         pairs = [pair for pair in combinations(done, 2) if pair[0].task != pair[1].task]
         assert any(one.overlaps(other) for one, other in pairs), rule

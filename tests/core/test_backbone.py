@@ -17,6 +17,21 @@ def copy(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder, tmp_path / "copy")
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def test_a_hub_model_is_read_from_the_cache_of_its_commit(tiny_folder, tmp_path, monkeypatch):
+    """The cache as huggingface_hub lays it out; the tests have no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    shutil.copytree(tiny_folder, tmp_path / f"models--someone--tiny/snapshots/{COMMIT}")
+    backbone = load_backbone("someone/tiny", SETTINGS | {"revision": COMMIT})
+    assert backbone.path == "someone/tiny"
+    assert len(backbone.slots) == 8
+    other = COMMIT[::-1]
+    with pytest.raises(InputError, match=rf"someone/tiny at {other}: .*hf download"):
+        load_backbone("someone/tiny", SETTINGS | {"revision": other})
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()

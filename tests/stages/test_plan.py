@@ -82,33 +82,29 @@ def test_the_memory_of_the_papers_expert(paper):
 def test_the_jobs_of_nine_tasks_and_two_methods(paper):
     assert paper["jobs"]["by_rule"] == {
         "prepare_data": 18,
-        "sample_subset": 9,
         "profile_gradients": 9,
         "extract_features": 18,
         "fit_router": 9,
         "train_expert": 18,
-        "route_samples": 18,
         "predict_backbone": 9,
         "predict": 18,
     }
-    assert paper["jobs"]["longest_chain"] == 2 + 3 + 9
-    assert paper["jobs"]["waiting_in_all"] == 1260
+    assert paper["jobs"]["longest_chain"] == 2 + 2 + 9
+    assert paper["jobs"]["waiting_in_all"] == 990
 
 
 def test_the_jobs_of_the_tiny_run_are_those_that_snakemake_plans():
-    """Counts as in tests/workflow/test_dag.py, without local rules."""
+    """Counts as in tests/workflow/test_dag.py, without local and grouped rules."""
     from stages.core.queue import jobs
     from stages.core.scopes import Plan
 
     counts = jobs(Plan(load_config(ROOT / "workflow" / "config" / "tiny.yaml")), 1)["by_rule"]
     assert counts == {
         "prepare_data": 6,
-        "sample_subset": 3,
         "profile_gradients": 3,
         "extract_features": 6,
         "fit_router": 3,
         "train_expert": 9,
-        "route_samples": 15,
         "predict_backbone": 3,
         "predict": 15,
     }
@@ -182,7 +178,7 @@ def test_tables_say_what_is_assumed(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "4 x h100 per training job" in said
     assert "four characters are taken for a token" in said
-    assert "126 " in said and "15,224" in said
+    assert "99 " in said and "15,224" in said
 
 
 @pytest.mark.parametrize(

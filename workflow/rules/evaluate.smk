@@ -14,9 +14,7 @@ rule route_samples:
         f"{LOGS}/route_samples/{{scope}}/{{task}}.log",
     benchmark:
         f"{BENCHMARKS}/route_samples/{{scope}}/{{task}}.tsv"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+    localrule: True
     params:
         config=slice_of("route_samples"),
         flags=given("features", "routers", "thresholds", "transfers"),
