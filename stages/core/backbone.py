@@ -135,8 +135,8 @@ def local_folder(path: str | Path, revision: str | None) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"backbone {path} at {revision}: {reason} On a node without network, load it once where "
-            "there is one: `hf download`, with the same HF_HOME."
+            f"backbone {path} at {revision}: {reason} On a node without network, load it once "
+            "where there is one: `hf download`, with the same HF_HOME."
         ) from None
 
 

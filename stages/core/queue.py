@@ -14,8 +14,8 @@ NO_JOBS = ("allocate_experts", "choose_parent", "route_samples", "score", "sampl
 def jobs(plan: Plan, wait: float) -> dict[str, Any]:
     """SLURM jobs by rule, of all methods and seeds, and what waiting for them costs in minutes.
 
-    The longest chain is that of a run whose experts all wait for the one before; with D-MoLE parents
-    may make it shorter.
+    The longest chain is that of a run whose experts all wait for the one before; with D-MoLE,
+    parents may make it shorter.
     """
     config = plan.config
     tasks, names = config["tasks"], config["methods"]
