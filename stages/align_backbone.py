@@ -27,7 +27,7 @@ LENGTH = 160  # tokens of a packed sequence
 # of Adam beyond a hundredth of that is noise, and the language model then never reads it.
 LEARNING_RATES = {
     "words": {"vision_tower": 4e-4, "multi_modal_projector": 2e-4, "head": 1e-3, "": 0.0},
-    "turns": {"vision_tower": 1e-4, "multi_modal_projector": 4e-5, "": 7e-4},
+    "turns": {"vision_tower": 1e-4, "multi_modal_projector": 4e-5, "head": 1e-3, "": 7e-4},
 }
 WARM_UP = 0.02
 CHECKPOINT_SECONDS = 240
@@ -127,12 +127,18 @@ class Trainer:
         from stages.pocket.alignment import turns_loss
 
         log = Log()
+        width = self.model.get_input_embeddings().weight.shape[1]
+        head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, 4))
+        head = head.to(self.device)
+        self.optimizer.add_param_group(
+            {"params": list(head.parameters()), "name": "head", "lr": 0.0}
+        )
         for images, batch in self._batches("turns", TURNS_BATCH):
             if not self._schedule("turns"):
                 break
             start = time.monotonic()
             with torch.autocast(self.device, torch.bfloat16):
-                loss, families = turns_loss(self.model, images, batch)
+                loss, families = turns_loss(self.model, images, batch, head)
             loss.backward()
             self._update(start, TURNS_BATCH)
             log.add(families | {"all": [loss.item(), 1]})

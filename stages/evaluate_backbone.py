@@ -8,8 +8,10 @@ Writes  a JSON file: for every probe its figures and the number of samples
 
 kind      which of ten kinds one object is (open answer): accuracy, and its mean over the kinds
 box       the box of a named object among three: mean IoU, and the share above 0.5
+only_box  the box of the only object: likewise
 caption   one object's caption: CIDEr x 100 (references of all objects asked about)
 word      one rendered town name: accuracy, and the mean similarity of spelling (0..1)
+capitals  one or two rendered capitals: likewise
 number    a number of one to five handwritten digits: accuracy, and the similarity of spelling
 """
 
@@ -118,6 +120,13 @@ def _caption_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Prob
     return [Probe(scene, CAPTION[0], scene.items[0].caption) for scene in scenes]
 
 
+def _only_box_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Probe]:
+    from stages.pocket.questions import BOX
+
+    scenes = _single(pool, size, seed, lambda thing: True, limit)
+    return [Probe(s, BOX[0].format(s.items[0].name), s.items[0].box) for s in scenes]
+
+
 def _box_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Probe]:
     from stages.pocket.questions import BOX
     from stages.pocket.scenes import compose
@@ -135,11 +144,21 @@ def _box_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Probe]:
 
 
 def _word_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Probe]:
+    return _text_probes(pool, size, seed, limit, lambda text: len(text) > 2)
+
+
+def _capitals_probes(pool: "Pool", size: int, seed: int, limit: int) -> list[Probe]:
+    return _text_probes(pool, size, seed, limit, lambda text: len(text) <= 2)
+
+
+def _text_probes(
+    pool: "Pool", size: int, seed: int, limit: int, wanted: Callable[[str], bool]
+) -> list[Probe]:
     from stages.pocket.questions import SHORT
     from stages.pocket.scenes import text_scene
 
-    scenes = (text_scene(_random(seed, 3, i), pool, size) for i in range(2 * limit))
-    single = [scene for scene in scenes if len(scene.items) == 1][:limit]
+    scenes = (text_scene(_random(seed, 3, i), pool, size) for i in range(5 * limit))
+    single = [s for s in scenes if len(s.items) == 1 and wanted(s.text)][:limit]
     return [Probe(s, "What is written in the image?" + SHORT, s.text) for s in single]
 
 
@@ -198,7 +217,9 @@ PROBES = {  # name: (samples, figures, longest answer in tokens)
     "kind": (_kind_probes, _kinds, 8),
     "box": (_box_probes, _boxes, 30),
     "caption": (_caption_probes, _cider, 24),
+    "only_box": (_only_box_probes, _boxes, 30),
     "word": (_word_probes, _spelling, 16),
+    "capitals": (_capitals_probes, _spelling, 6),
     "number": (_number_probes, _spelling, 10),
 }
 

@@ -27,9 +27,12 @@ ROWS = (  # of the table: what, probe, figure, unit, aim
     ("the same, mean over the kinds", "kind", "mean_over_kinds", " %", ""),
     ("box of a named object among three, mean IoU", "box", "mean_iou", "", ">= 0.35"),
     ("the same, IoU above 0.5", "box", "iou_above_half", " %", ""),
+    ("box of the only object, mean IoU", "only_box", "mean_iou", "", ""),
+    ("the same, IoU above 0.5", "only_box", "iou_above_half", " %", ""),
     ("caption of one object, CIDEr x 100", "caption", "cider", "", ">= 40"),
     ("rendered town name, exact", "word", "accuracy", " %", ""),
     ("the same, similarity of spelling", "word", "similarity", "", ""),
+    ("one or two rendered capitals, exact", "capitals", "accuracy", " %", ""),
     ("handwritten number of 1-5 digits, exact", "number", "accuracy", " %", ""),
     ("the same, similarity of spelling", "number", "similarity", "", ""),
 )

@@ -32,26 +32,38 @@ KEPT = {
     "spell": 0.4,
     "letter": 0.4,
     "digit": 0.5,
-    "place": 0.6,
+    "place": 0.4,
     "count": 0.5,
     "yes_no": 0.5,
+    "chart": 0.3,
 }
+EDGES = ("left", "top", "right", "bottom")
+COORDINATES = ("box", "map_box", "all_boxes", "edge")  # families whose answers hold coordinates
 # "sky" is weather and space
 KINDS = tuple("animal building clothing food person plant sky symbol tool vehicle".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question with its answer; ``family`` groups turns in logs and evaluation."""
+    """One question with its answer; ``family`` groups turns in logs and evaluation.
+
+    ``box`` is the relative box of the one thing that the answer locates.
+    """
 
     family: str
     question: str
     answer: str
+    box: Box | None = None
+
+
+def coordinates(box: Box) -> list[str]:
+    """The edges of a relative box on the 0-1000 grid: left, top, right, bottom."""
+    return [str(round(1000 * min(max(v, 0), 1))) for v in box]
 
 
 def box_text(box: Box) -> str:
     """A relative box on the 0-1000 grid: ``<box>[[x1,y1,x2,y2]]</box>``."""
-    return "<box>[[" + ",".join(str(round(1000 * min(max(v, 0), 1))) for v in box) + "]]</box>"
+    return "<box>[[" + ",".join(coordinates(box)) + "]]</box>"
 
 
 def place_name(box: Box) -> str:
@@ -60,6 +72,12 @@ def place_name(box: Box) -> str:
     row = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     return f"{row} {column}".strip() or "center"
+
+
+def compass(place: str) -> str:
+    """The same place as on a map: ``top left`` is ``northwest``, the center is the middle."""
+    words = {"top": "north", "bottom": "south", "left": "west", "right": "east", "center": "middle"}
+    return "".join(words[part] for part in place.split())
 
 
 def with_article(name: str) -> str:
@@ -110,7 +128,15 @@ class Asker:
 
     def _box(self, item: Item, name: str | None = None) -> Turn:
         question = self._pick(BOX).format(name or item.name)
-        return Turn("box", question, box_text(item.box))
+        return Turn("box", question, box_text(item.box), item.box)
+
+    def _edges(self, item: Item, name: str | None = None) -> list[Turn]:
+        """Each edge by itself: the shortest way to learn what a box is made of."""
+        said = name or item.name
+        edges = zip(EDGES, coordinates(item.box), strict=True)
+        return [
+            Turn("edge", f"Where is the {edge} edge of {said}?", at, item.box) for edge, at in edges
+        ]
 
     def _objects(self) -> list[Turn]:
         items = self.scene.items
@@ -122,6 +148,10 @@ class Asker:
             turns += [*self._relations(items), self._all_boxes(items)]
         for item in items:
             turns += [self._box(item), self._box(item)] if len(items) > 1 else [self._box(item)]
+            turns += self._edges(item)
+            place = place_name(item.box)
+            if [place_name(other.box) for other in items].count(place) == 1 < len(items):
+                turns += [self._box(item, f"the object in the {place}")] * 2
             turns += self._item(item, alone=len(items) == 1)
         return turns
 
@@ -245,6 +275,11 @@ class Asker:
             ),
             self._open("word", ", ".join(i.name for i in self.scene.items), "List the labels."),
         ]
+        if one.colour != two.colour:
+            for bar, extreme in ((bars[-1], "longest"), (bars[0], "shortest")):
+                question = f"What color is the {extreme} bar?"
+                turns.append(self._open("chart_colour", bar.colour, question))
+            turns.append(self._open("colour", one.colour, f"What color is the bar of {one.name}?"))
         return [
             *turns,
             self._box(one, f"the bar of {one.name}"),
@@ -256,13 +291,14 @@ class Asker:
         colours = [item.colour for item in self.scene.items]
         for item in self.scene.items:
             where = place_name(item.box)
+            where = self._pick([where, compass(where), compass(where)])
             said = f"the {item.colour} region in the {where}"
-            turns.append(self._box(item, said))
+            turns += [self._box(item, said), *self._edges(item, said)]
             question = f"What color is the region at {box_text(item.box)}?"
             turns.append(self._open("colour", item.colour, question))
             knowledge = f"Based on the Knowledge: {item.name} is {said} of the map.\n"
             asked = knowledge + BOX[0].format(item.name)
-            turns.append(Turn("map_box", asked, box_text(item.box)))
+            turns.append(Turn("map_box", asked, box_text(item.box), item.box))
         asked = self._pick(list(PALETTE))
         present = "yes" if asked in colours else "no"
         if asked in colours:

@@ -4,6 +4,7 @@ Everything is drawn from one ``numpy`` generator, so a seed gives the same scene
 (x1, y1, x2, y2) relative to the picture, 0..1, and enclose every pixel an item draws.
 """
 
+import string
 from dataclasses import dataclass
 
 import numpy
@@ -47,6 +48,7 @@ class Scene:
 
 
 SHORT = 6  # letters of a short word
+CODES = 0.5  # of the words are one or two capitals (the stream's signs have three)
 SIDES = {1: (0.45, 1.0), 2: (0.35, 0.65), 3: (0.28, 0.5), 4: (0.25, 0.42)}  # of the longer side
 
 
@@ -101,8 +103,9 @@ def text_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene:
     font_path = pool.fonts[random.integers(len(pool.fonts))]
     pictures = []
     for word in words:
-        width = size * random.uniform(0.6 if len(word) < 6 else 0.85, 0.98)
-        font = fit_font(font_path, word, width, size * random.uniform(0.2, 0.4))
+        least = 0.3 * len(word) if len(word) < 3 else 0.6 if len(word) < 6 else 0.85
+        width = size * random.uniform(least, 0.98)
+        font = fit_font(font_path, word, width, size * random.uniform(0.2, 0.5))
         pictures.append(_word_picture(word, font, ink, size))
     items = []
     for word, picture, box in zip(
@@ -115,7 +118,10 @@ def text_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene:
 
 
 def _word(random: numpy.random.Generator, pool: Pool) -> str:
-    """A word of the pool; every other one is short, for letters are learnt from large ones."""
+    """One or two capitals, or a word of the pool, mostly a short one: letters are learnt from
+    large ones."""
+    if random.random() < CODES:
+        return "".join(random.choice(list(string.ascii_uppercase), random.integers(1, 3)))
     words = pool.words
     if random.random() < 0.5:
         words = [word for word in words if len(word) <= SHORT] or words
@@ -152,29 +158,36 @@ def number_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene
 
 
 def chart_scene(random: numpy.random.Generator, pool: Pool, size: int) -> Scene:
-    """A bar chart of three to five bars, lying or standing, with clearly different lengths."""
-    count = int(random.integers(3, 6))
-    lying = random.random() < 0.7
+    """A bar chart of two to five bars of clearly different lengths, standing, or lying beside or
+    below their names, in one colour or one each."""
+    count = int(random.integers(2, 6))
+    layout = random.choice(["standing", "beside", "below"])
+    lying = layout != "standing"
     short = [word for word in pool.words if len(word) <= (9 if lying else 4)]
     names = [short[i] for i in random.choice(len(short), count, replace=False)]
     values = (random.permutation(count) + random.uniform(0.5, 0.9)) / count
-    one = PALETTE[list(PALETTE)[random.integers(0, 9)]]
+    colours = [str(c) for c in random.permutation(list(PALETTE)[:9])[:count]]
+    if random.random() < 0.3:
+        colours = colours[:1] * count
     image = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.truetype(pool.fonts[random.integers(len(pool.fonts))], 12)
-    step, margin = size / count, size * (0.48 if lying else 0.14)
+    step, margin = size / count, size * {"standing": 0.14, "beside": 0.48, "below": 0.02}[layout]
     items = []
-    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+    for i, (name, value, colour) in enumerate(zip(names, values, colours, strict=True)):
         length, start = value * (size - margin), i * step
-        if lying:
+        if layout == "below":
+            bar = (margin, start + min(14, step / 2), margin + length, start + 0.95 * step)
+            draw.text((margin, start), name, fill="black", font=font, anchor="la")
+        elif lying:
             bar = (margin, start + 0.2 * step, margin + length, start + 0.85 * step)
             draw.text((1, start + step / 2), name, fill="black", font=font, anchor="lm")
         else:
             bar = (start + 0.2 * step, size - margin - length, start + 0.8 * step, size - margin)
             draw.text((start + step / 2, size - 1), name, fill="black", font=font, anchor="ms")
-        draw.rectangle(bar, fill=one)
+        draw.rectangle(bar, fill=PALETTE[colour])
         box = tuple(min(max(v / size, 0.0), 1.0) for v in bar)
-        items.append(Item(box, name, "bar", value=float(value)))
+        items.append(Item(box, name, "bar", colour=colour, value=float(value)))
     return Scene(image, "charts", tuple(items), "white")
 
 
@@ -205,7 +218,7 @@ MAKERS = {
     "charts": chart_scene,
     "maps": map_scene,
 }
-SHARES = {"objects": 0.52, "text": 0.24, "numbers": 0.12, "charts": 0.05, "maps": 0.07}
+SHARES = {"objects": 0.46, "text": 0.18, "numbers": 0.08, "charts": 0.12, "maps": 0.16}
 
 
 def make_scene(pool: Pool, size: int, seed: int) -> Scene:

@@ -12,6 +12,8 @@ FIGURES = {
     "kind": {"n": 11, "accuracy": 61.25, "mean_over_kinds": 50.0},
     "box": {"n": 12, "mean_iou": 0.4567, "iou_above_half": 40.0},
     "caption": {"n": 13, "cider": 123.0},
+    "only_box": {"n": 16, "mean_iou": 0.75, "iou_above_half": 90.0},
+    "capitals": {"n": 17, "accuracy": 3.0, "similarity": 0.125},
     "word": {"n": 14, "accuracy": 1.0, "similarity": 0.5},
     "number": {"n": 15, "accuracy": 2.0, "similarity": 0.25},
 }

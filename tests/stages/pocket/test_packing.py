@@ -11,9 +11,10 @@ from PIL import Image
 from stages.pocket import alignment, packing
 from stages.pocket.questions import Turn
 
+BOX = (0.1, 0.25, 0.5, 1.0)
 TURNS = [
     Turn("name", "What is it?", "a frog"),
-    Turn("box", "Where?", "[[1,2]]"),
+    Turn("count", "Where?", "[[1,2]]"),
     Turn("a", "b", "c"),
 ]
 
@@ -41,7 +42,7 @@ def backbone(tiny_folder):
 def test_as_many_turns_as_fit(backbone):
     tokenizer = backbone.prompter.tokenizer
     whole = packing.pack(tokenizer, TURNS, 1, 10**6)
-    assert whole.families == ("name", "box", "a")
+    assert whole.families == ("name", "count", "a")
     short = packing.pack(tokenizer, TURNS, 1, len(whole.ids) - 1)
     assert len(short.families) == 2
     assert len(packing.pack(tokenizer, TURNS, 1, 1).families) == 1
@@ -84,12 +85,43 @@ def test_packed_losses_equal_those_of_single_conversations(backbone):
         weights.append(len(losses) ** -0.5)
     counts = {name: count for name, (_, count) in families.items()}
     sums = {name: total for name, (total, _) in families.items()}
-    assert sums["box"] == pytest.approx(expected[1], rel=1e-4)
+    assert sums["count"] == pytest.approx(expected[1], rel=1e-4)
     assert sums["a"] == pytest.approx(expected[2], rel=1e-4)
     assert sums["name"] == pytest.approx(expected[0] + expected[3], rel=1e-4)
     assert counts["name"] == 2 * round(weights[0] ** -2)
     total = sum(e * w for e, w in zip(expected, weights, strict=True))
     assert loss.item() == pytest.approx(total / sum(1 / w for w in weights), rel=1e-4)
+
+
+def test_a_coordinates_first_digits_weigh_most():
+    tokens = ["<box>", "[[", "3", "1", "2", ",", "4", "5", "]]", "<end>"]
+    relative = [0.1, 0.1, 1.0, 0.3, 0.03, 0.1, 0.3, 0.03, 0.1, 0.1]
+    scale = 10**0.5 / sum(relative)
+    found = packing.token_weights(tokens, coordinates=True)
+    assert found == pytest.approx([scale * value for value in relative])
+    assert packing.token_weights(tokens, coordinates=False) == pytest.approx([10**-0.5] * 10)
+
+
+def test_the_head_reads_boxes_off_the_token_before_the_answer(backbone):
+    """A head that always says the middle is off by the boxes' mean distance from it."""
+    tokenizer, images = backbone.prompter.tokenizer, backbone.prompter.images
+    turn = Turn("box", "Where?", "<box>[[100,250,500,1000]]</box>", BOX)
+    packed = packing.pack(tokenizer, [TURNS[0], turn], images.tokens_per_tile, 10**6)
+    ((at, box),) = packed.boxes
+    assert box == BOX
+    assert packed.weights[at] == 0 < packed.weights[at + 1]
+    assert tokenizer.decode(packed.ids[at + 1 :]).startswith("<box>")
+    noise = torch.randn(1, 3, images.tile, images.tile)
+    batch = alignment.collate([packed])
+    head = torch.nn.Linear(backbone.model.get_input_embeddings().weight.shape[1], 4)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    with torch.no_grad():
+        without, _ = alignment.turns_loss(backbone.model, noise, batch)
+        with_head, families = alignment.turns_loss(backbone.model, noise, batch, head)
+    error = (0.4 + 0.25 + 0.0 + 0.5) / 4
+    assert (with_head - without).item() == pytest.approx(4 * error, rel=1e-4)
+    assert families["box_head"] == pytest.approx([error, 1])
 
 
 def test_cells_say_what_they_show(backbone):

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from stages.pocket.questions import Asker, box_text, place_name, with_article
+from stages.pocket.questions import Asker, box_text, compass, place_name, with_article
 from stages.pocket.scenes import Item, Scene, make_scene
 
 FROG = Item((0.1, 0.1, 0.3, 0.4), "frog", "animal", "A green frog.", ("pond",), "green")
@@ -31,6 +31,25 @@ def test_places_are_cells_of_three_by_three():
     assert place_name((0.4, 0.4, 0.6, 0.6)) == "center"
     assert place_name((0.4, 0.8, 0.6, 1.0)) == "bottom"
     assert place_name((0.7, 0.3, 1.0, 0.7)) == "right"
+
+
+def test_places_on_maps_are_points_of_the_compass():
+    assert compass("top left") == "northwest"
+    assert [compass(place) for place in ("right", "bottom", "center")] == [
+        "east",
+        "south",
+        "middle",
+    ]
+
+
+def test_edges_are_the_numbers_of_the_box(pool):
+    edges = {t.question: t.answer for t in _turns(pool, FROG) if t.family == "edge"}
+    assert edges == {
+        "Where is the left edge of frog?": "100",
+        "Where is the top edge of frog?": "100",
+        "Where is the right edge of frog?": "300",
+        "Where is the bottom edge of frog?": "400",
+    }
 
 
 def test_articles():
@@ -92,6 +111,10 @@ def test_charts_and_texts_are_answered_from_their_values(pool):
         if scene.family == "charts":
             longest = max(scene.items, key=lambda item: item.value).name
             assert answers.get("Which bar is the longest?", longest) == longest
+            if len({item.colour for item in scene.items}) > 1:
+                shortest = min(scene.items, key=lambda item: item.value)
+                said = answers.get("What color is the shortest bar?", shortest.colour)
+                assert said == shortest.colour
         if scene.family == "numbers":
             assert answers["How many digits are there?"] == str(len(scene.text))
             assert answers["What is digit 1 from the left?"] == scene.text[0]
