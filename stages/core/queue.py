@@ -6,9 +6,8 @@ from typing import Any
 
 from stages.core.scopes import STAGE_KEYS, Plan
 
-# Rules that are no jobs of their own: local ones (and report), and the one that the SLURM profile
-# groups with prepare_data.
-NO_JOBS = ("allocate_experts", "choose_parent", "route_samples", "score", "sample_subset")
+# Rules that are no jobs, nor is report.
+LOCAL = ("allocate_experts", "choose_parent", "route_samples", "score", "sample_subset")
 
 
 def jobs(plan: Plan, wait: float) -> dict[str, Any]:
@@ -21,7 +20,7 @@ def jobs(plan: Plan, wait: float) -> dict[str, Any]:
     tasks, names = config["tasks"], config["methods"]
     counts = {"prepare_data": 2 * len(tasks)}
     for stage in STAGE_KEYS:
-        if stage not in NO_JOBS:
+        if stage not in LOCAL:
             counts[stage] = len(_places(plan, stage))
     routed = {plan.features_owner(name) for name in names if plan.needs(name, "router")}
     counts["extract_features"] += len(routed) * len(tasks)  # of the test rows

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
+NEEDED_BY_DATABASE = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "sacctmgr")
 GPUS = 2
 
 
@@ -36,10 +37,11 @@ class Job:
 
 
 class Cluster:
-    """Daemons with all their files in one folder."""
+    """Daemons with all their files in one folder; with the accounting database or without."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: bool = False) -> None:
         self.folder = folder
+        self.database = database
         search = f"{folder / 'bin'}:{os.environ['PATH']}"
         self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": search}
 
@@ -56,9 +58,12 @@ class Cluster:
     def _script(self, action: str) -> None:
         subprocess.run(
             [str(HERE / "slurm.sh"), action, str(self.folder)],
-            env=os.environ | {"GPUS": str(GPUS)},
+            env=os.environ | {"GPUS": str(GPUS)} | self._site(),
             check=True,
         )
+
+    def _site(self) -> dict[str, str]:
+        return {"DATABASE": "yes", "PORT": "27817"} if self.database else {}
 
     def call(self, *command: str) -> str:
         """The output of a SLURM command."""

@@ -1,23 +1,41 @@
-"""One SLURM for all tests of this folder."""
+"""A SLURM without accounting, and one with; each for all tests that want it."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import NEEDED, Cluster
+from tests.cluster.cluster import NEEDED, NEEDED_BY_DATABASE, Cluster
 
 # daemons live in sbin, which not everybody's search path has
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running SLURM; skipped where it is not installed."""
-    if missing := [name for name in NEEDED if shutil.which(name) is None]:
-        pytest.skip(f"no {', '.join(missing)}: on Debian, apt-get install slurm-wlm munge")
-    slurm = Cluster(tmp_path_factory.mktemp("slurm"))
+def _running(
+    folder: Path, needed: tuple[str, ...], packages: str, **kind: bool
+) -> Iterator[Cluster]:
+    if missing := [name for name in needed if shutil.which(name) is None]:
+        pytest.skip(f"no {', '.join(missing)}: on Debian, apt-get install {packages}")
+    slurm = Cluster(folder, **kind)
     slurm.up()
     yield slurm
     slurm.down()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running SLURM; skipped where it is not installed."""
+    yield from _running(tmp_path_factory.mktemp("slurm"), NEEDED, "slurm-wlm munge")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One with the accounting database, where every job needs the account `lab`."""
+    yield from _running(
+        tmp_path_factory.mktemp("site"),
+        NEEDED + NEEDED_BY_DATABASE,
+        "slurm-wlm munge slurmdbd mariadb-server",
+        database=True,
+    )

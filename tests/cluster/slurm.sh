@@ -8,7 +8,8 @@
 #     tests/cluster/slurm.sh down FOLDER
 #
 # GPUS (2), CPUS (64) and MEMORY (256000 MB) say what the node pretends to have. PORT (26817) and
-# the one after it must be free.
+# the three after it must be free. DATABASE=yes starts slurmdbd over MariaDB as well (the packages
+# slurmdbd and mariadb-server); the user is then of the account `lab`, and no other is let in.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -19,6 +20,7 @@ GPUS=${GPUS:-2}
 CPUS=${CPUS:-64}
 MEMORY=${MEMORY:-256000}
 PORT=${PORT:-26817}
+DATABASE=${DATABASE:-no}
 export SLURM_CONF=$DIR/slurm.conf
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -33,8 +35,15 @@ wait_until() {
 }
 
 configure() {
+  local accounting='AccountingStorageType=accounting_storage/none\nMinJobAge=7200'
+  if [ "$DATABASE" = yes ]; then
+    accounting='AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1'
+    accounting+="\nAccountingStoragePort=$((PORT + 2))\nAccountingStorageEnforce=associations"
+    accounting+="\nAccountingStoragePass=$DIR/munge/socket\nMinJobAge=60"
+  fi
   sed -e "s|@DIR@|$DIR|g; s|@USER@|$(id -un)|g; s|@HOST@|$(hostname -s)|g" \
     -e "s|@GPUS@|$GPUS|g; s|@CPUS@|$CPUS|g; s|@MEMORY@|$MEMORY|g" \
+    -e "s|@ACCOUNTING@|$accounting|" \
     -e "s|@PORT@|$PORT|g; s|@NODE_PORT@|$((PORT + 1))|g" "$HERE/slurm.conf.in" > "$SLURM_CONF"
   # A GPU must be a character device. Every machine has these; nobody opens them.
   local devices=(/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/mem)
@@ -70,6 +79,24 @@ start_munge() {
   chmod 711 "$DIR/munge"
 }
 
+start_database() {
+  mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$DIR/database" \
+    > "$DIR/mariadb.log" 2>&1
+  mariadbd --no-defaults --user="$(id -un)" --datadir="$DIR/database" --skip-grant-tables \
+    --bind-address=127.0.0.1 --port=$((PORT + 3)) --socket="$DIR/mariadb.socket" \
+    --pid-file="$DIR/mariadb.pid" >> "$DIR/mariadb.log" 2>&1 &
+  wait_until 60 mariadb-admin --no-defaults --socket="$DIR/mariadb.socket" ping
+  sed -e "s|@DIR@|$DIR|g; s|@USER@|$(id -un)|g" \
+    -e "s|@PORT@|$((PORT + 2))|g; s|@DATABASE_PORT@|$((PORT + 3))|g" \
+    "$HERE/slurmdbd.conf.in" > "$DIR/slurmdbd.conf"
+  chmod 600 "$DIR/slurmdbd.conf"
+  slurmdbd
+  wait_until 60 sacctmgr --noheader show cluster
+  for added in "cluster cmit" "account lab" "user $(id -un) account=lab"; do
+    sacctmgr --immediate --quiet add $added > "$DIR/sacctmgr.log"
+  done
+}
+
 is_idle() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
 
 case "$ACTION" in
@@ -78,6 +105,7 @@ case "$ACTION" in
     write_prolog
     write_srun
     start_munge
+    [ "$DATABASE" = no ] || start_database
     mkdir -p "$DIR/state" "$DIR/spool"
     slurmctld
     wait_until 60 sinfo
@@ -86,7 +114,7 @@ case "$ACTION" in
     sinfo --Node --partition=main --format="%N %T cpus=%c memory=%m %G"
     ;;
   down)
-    for name in slurmd slurmctld munge; do
+    for name in slurmd slurmctld slurmdbd mariadb munge; do
       [ -s "$DIR/$name.pid" ] && kill "$(cat "$DIR/$name.pid")" 2> /dev/null || true
     done
     ;;

@@ -4,85 +4,23 @@ One run is disturbed in three ways while it goes; the tests then look at what SL
 it. What follows are short runs of single jobs on its results.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster.cluster import GPUS, Cluster, Job, transcript, wait_for
-from tests.workflow.project import Project
+from tests.cluster.user import EXPERTS, SEED, User
 
 pytestmark = pytest.mark.cluster
 
-SEED = Path("results/tiny/seed0")
-EXPERTS = SEED / "dmole/experts"
 FIRST = "tiny_caption"  # the task whose training is preempted
-OPTIONS = ["--configfile", "workflow/config/tiny.yaml"]
-OPTIONS += ["--slurm-init-seconds-before-status-checks", "5"]
-
-
-@dataclass
-class User:
-    """Somebody with a working tree and an account on the cluster."""
-
-    project: Project
-    cluster: Cluster
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Begin `snakemake --profile slurm`; its messages go to ``run.log``.
-
-        Jobs are as nice as this process and leave the daemons time to answer.
-        """
-        folder = self.project.folder
-        names = {"CMIT_SLURM_PARTITION": "main", "CMIT_SLURM_GPU_PARTITION": "gpu"}
-        names |= {"CMIT_SLURM_GPU_MODEL": "a100", "OMP_NUM_THREADS": "1"}
-        names |= {"PATH": f"{Path(sys.executable).parent}:{self.cluster.environment['PATH']}"}
-        command = ["nice", "-n", "5", "snakemake", "--profile", "slurm", *OPTIONS, *arguments]
-        with (folder / "run.log").open("w") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=self.cluster.environment | names | environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-        self.started.append(process)
-        return process
-
-    def run(self, *arguments: str, **environment: str) -> tuple[int, str, list[Job]]:
-        """A whole run: exit code, messages, jobs."""
-        before = {job.id for job in self.cluster.jobs()}
-        code = self.start(*arguments, **environment).wait(timeout=3600)
-        jobs = [job for job in self.cluster.jobs() if job.id not in before]
-        return code, self.messages(), jobs
-
-    def messages(self) -> str:
-        """What the last run said."""
-        return (self.project.folder / "run.log").read_text()
-
-    def weights(self, task: str) -> str:
-        """Hash of an expert's weights."""
-        file = self.project.folder / EXPERTS / task / "adapter_model.safetensors"
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-
-    def saved(self, task: str) -> bool:
-        """Whether a training has a complete checkpoint."""
-        folder = self.project.folder / SEED / "dmole/checkpoints" / task
-        return any(folder.glob("phase*/checkpoint-*/complete"))
 
 
 @dataclass(frozen=True)
@@ -101,18 +39,9 @@ class FirstRun:
 
 @pytest.fixture(scope="module")
 def user(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    """A fresh clone whose configuration trains long enough to be disturbed."""
-    project = Project.fresh(tmp_path_factory.mktemp("clone") / "project")
-    file = project.folder / project.config
-    config = yaml.safe_load(file.read_text())
-    config |= {"methods": ["dmole"], "variants": {}}
-    config["training"] |= {"epochs": 20, "checkpoint_steps": 5}
-    file.write_text(yaml.safe_dump(config))
-    user = User(project, cluster)
-    yield user
-    for process in user.started:  # one that a failed test left behind
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    """Somebody on a cluster without accounting."""
+    with User.at(cluster, tmp_path_factory.mktemp("clone")) as user:
+        yield user
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +75,7 @@ def test_every_stage_was_a_job_with_the_resources_of_its_rule(first: FirstRun) -
     """CPUs and GPUs of every job; memory of first attempts (SLURM counts 1000 as 1000)."""
     done = [job for job in first.jobs if job.state == "COMPLETED" and job.rule]
     assert Counter(job.rule for job in done) == {
-        "data_prepare_data_sample_subset": 3,  # of the training rows; of the test rows:
-        "data_prepare_data": 3,
+        "prepare_data": 6,
         "profile_gradients": 3,
         "extract_features": 6,
         "fit_router": 3,
@@ -156,8 +84,7 @@ def test_every_stage_was_a_job_with_the_resources_of_its_rule(first: FirstRun) -
         "predict": 3,
     }
     asked = {
-        "data_prepare_data_sample_subset": (1, 4000, 0),
-        "data_prepare_data": (1, 4000, 0),
+        "prepare_data": (1, 4000, 0),
         "profile_gradients": (4, 16000, 1),
         "extract_features": (4, 16000, 1),
         "train_expert": (8, 32000, 1),

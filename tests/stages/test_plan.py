@@ -94,7 +94,7 @@ def test_the_jobs_of_nine_tasks_and_two_methods(paper):
 
 
 def test_the_jobs_of_the_tiny_run_are_those_that_snakemake_plans():
-    """Counts as in tests/workflow/test_dag.py, without local and grouped rules."""
+    """Counts as in tests/workflow/test_dag.py, without local rules."""
     from stages.core.queue import jobs
     from stages.core.scopes import Plan
 

@@ -56,9 +56,7 @@ rule sample_subset:
         f"{ROOT}/{{scope}}/subsets/{{task}}.parquet",
     log:
         f"{LOGS}/sample_subset/{{scope}}/{{task}}.log",
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+    localrule: True
     params:
         config=slice_of("sample_subset"),
         seed=seed_of,
