@@ -78,7 +78,7 @@ def draw_forgetting(points: dict[str, tuple[float, float]], reference: str) -> F
         panel.plot([size, edge], [value, y], color="#d0d0d0", linewidth=0.6, zorder=1)
         panel.plot([size], [value], "o", color=colour_of(name, reference), markersize=6, zorder=2)
         weight = "bold" if name == reference else "normal"
-        panel.text(edge, y, f" {name}  {value:+.1f}", va="center", fontsize=8, fontweight=weight)
+        panel.text(edge, y, f" {name}  {value:+.2f}", va="center", fontsize=8, fontweight=weight)
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_xticks([tick for tick in panel.get_xticks() if left <= tick <= right] or [right])
     panel.set_xlabel("trainable parameters a task")
