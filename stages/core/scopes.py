@@ -115,7 +115,7 @@ class Plan:
             if self.uses_transfer_at_test(name) and not self.has_transfer(name):
                 raise InputError(
                     f"{name}: routing.second is 'parent', but there are no parents, because "
-                    "transfer.enabled is false. Change one of the two."
+                    "transfer.enabled is false; set routing.second to rank or none."
                 )
             if sorted(self.tasks(name)) != sorted(self.config["tasks"]):
                 raise InputError(

@@ -67,13 +67,13 @@ ALL = set(STAGE_KEYS) - {"score", "predict_backbone"}
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"routing.second": "parent"}, {"route_samples", "predict"}),
+        ({"routing.second": "rank"}, {"route_samples", "predict"}),
         ({"routing.threshold_scale": 2.0}, {"route_samples", "predict"}),
         ({"budget.ratio": 0.25}, {"allocate_experts", *AFTER_TRAINING}),
         ({"budget": {"ratio": 0.25, "modality": "even"}}, {"allocate_experts", *AFTER_TRAINING}),
         ({"allocation.strategy": "random"}, {"allocate_experts", *AFTER_TRAINING}),
         ({"training.epochs": 2}, AFTER_TRAINING),
-        ({"transfer.enabled": False}, {"choose_parent", *AFTER_TRAINING}),
+        ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
         ({"threshold.calibration": "train"}, AFTER_ROUTERS),
         ({"features.normalize": False}, {"extract_features", *AFTER_ROUTERS}),
         (

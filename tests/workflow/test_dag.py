@@ -60,7 +60,12 @@ def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> 
 
 def test_without_transfer_no_parent_is_chosen_or_read(fresh: Project, tmp_path) -> None:
     project = reconfigured(
-        fresh, tmp_path, methods=["dmole"], variants={}, transfer={"enabled": False}
+        fresh,
+        tmp_path,
+        methods=["dmole"],
+        variants={},
+        transfer={"enabled": False},
+        routing={"second": "none"},
     )
     jobs = project.plan()
     assert "choose_parent" not in {job.rule for job in jobs}

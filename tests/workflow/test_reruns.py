@@ -58,7 +58,7 @@ def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) 
     router.write_text("{}")
     jobs = ran(finished)
     assert {rule for rule, _, _ in jobs} == {"route_samples", "predict", "score", "report"}
-    assert {scope for _, scope, _ in jobs if scope} == {"seed0/dmole", "seed0/parent_routing"}
+    assert {scope for _, scope, _ in jobs if scope} == {"seed0/dmole", "seed0/rank_routing"}
 
 
 def test_a_deleted_expert_is_trained_again_with_its_descendants_only(fresh, tmp_path) -> None:

@@ -18,15 +18,15 @@ NEW_ROUTERS = {"fit_router", "choose_parent", "train_expert", "route_samples", "
 # The stages that a variant has jobs of, after a plain run of the methods behind the variants.
 OWN = {
     **dict.fromkeys([f"threshold_{x}" for x in ("x0_1", "x0_5", "x2", "x10")], NEW_ANSWERS),
-    **dict.fromkeys(["second_is_parent", "best_alone"], NEW_ANSWERS),
+    **dict.fromkeys(["second_in_rank", "best_alone"], NEW_ANSWERS),
     **dict.fromkeys(["v1_llm_only", "v2_vision_only", "v3_even"], NEW_SLOTS),
     **dict.fromkeys(
         [f"{rule}_slots" for rule in ("uniform", "random", "top", "bottom")], NEW_SLOTS
     ),
     **dict.fromkeys(["module_score_sum", "vision_floor", "dmole_2x", "dmole_4x"], NEW_SLOTS),
     "v4_unrouted": NEW_SLOTS,
-    "no_parent": {"train_expert", "predict"},
-    "parent_if_under": {"choose_parent", "train_expert", "predict"},
+    "no_parent": {"train_expert", "route_samples", "predict"},
+    "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
     "sigmoid_router": NEW_ROUTERS,
     "threshold_on_train": NEW_ROUTERS,
     **dict.fromkeys(["o_lora_2x", "o_lora_4x"], NEW_SLOTS),  # allocations, for their size alone
