@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 # of any family
 IMAGE_INPUTS = ("pixel_values", "image_sizes", "image_grid_thw", "mm_token_type_ids")
-HUB_FILES = (
-    "*.json",
-    "*.safetensors",
-    "*.jinja",
-    "*.txt",
-    "*.model",
-)  # weights as safetensors only
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickled weights
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -131,7 +125,7 @@ def local_folder(path: str | Path, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(path), revision=revision, allow_patterns=[*HUB_FILES]))
+        return Path(snapshot_download(str(path), revision=revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

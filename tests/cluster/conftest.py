@@ -14,11 +14,11 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def _running(
-    folder: Path, needed: tuple[str, ...], packages: str, **kind: bool
+    folder: Path, needed: tuple[str, ...], packages: str, database: bool = False
 ) -> Iterator[Cluster]:
     if missing := [name for name in needed if shutil.which(name) is None]:
         pytest.skip(f"no {', '.join(missing)}: on Debian, apt-get install {packages}")
-    slurm = Cluster(folder, **kind)
+    slurm = Cluster(folder, database)
     slurm.up()
     yield slurm
     slurm.down()
