@@ -100,10 +100,7 @@ class Trainer:
         if self.progress.phase != "words":
             return
         embeddings = self.model.get_input_embeddings().weight.detach()
-        head = WordsHead(embeddings, self._vocabulary()).to(self.device)
-        self.optimizer.add_param_group(
-            {"params": list(head.parameters()), "name": "head", "lr": 0.0}
-        )
+        head = self._trained_along(WordsHead(embeddings, self._vocabulary()))
         log = Log()
         for images, cells in self._batches("words", WORDS_BATCH):
             if not self._schedule("words"):
@@ -128,10 +125,8 @@ class Trainer:
 
         log = Log()
         width = self.model.get_input_embeddings().weight.shape[1]
-        head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, 4))
-        head = head.to(self.device)
-        self.optimizer.add_param_group(
-            {"params": list(head.parameters()), "name": "head", "lr": 0.0}
+        head = self._trained_along(
+            torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, 4))
         )
         for images, batch in self._batches("turns", TURNS_BATCH):
             if not self._schedule("turns"):
@@ -144,6 +139,14 @@ class Trainer:
             log.add(families | {"all": [loss.item(), 1]})
             self._report(log, self.optimizer)
         self.save()
+
+    def _trained_along(self, head):
+        """A phase's head, which learns with the model. It is in no checkpoint: a resumed run starts
+        with a fresh one."""
+        head = head.to(self.device)
+        group = {"params": list(head.parameters()), "name": "head", "lr": 0.0}
+        self.optimizer.add_param_group(group)
+        return head
 
     def _vocabulary(self) -> list[int]:
         """Token ids that cells may be asked to point at."""
