@@ -1,5 +1,5 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
-# make compare  all methods, three seeds, hours; its table goes to workflow/report/compare.md
+# make compare  all methods, three seeds, hours; ends with the tables of results/compare
 # make test   environment and all tests
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
@@ -45,7 +45,8 @@ demo: .venv/runtime
 compare: .venv/runtime
 	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
 	$(SNAKEMAKE) --configfile workflow/config/compare.yaml
-	cp results/compare/comparison.md workflow/report/compare.md
+	@cat results/compare/comparison.md
+	@echo "The report is $(CURDIR)/results/compare/report.html"
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -193,6 +193,13 @@ def test_methods_are_compared_pairwise(seeds_page, seeds):
     assert row[place : place + 2] == [f"{fmean(by_seed):+.2f} ± {spread:.2f}", f"{p:.3f}"]
 
 
+def test_the_scores_by_task_are_those_at_the_end(page, run, seeds_page, seeds):
+    final = [fmean(seeds.score("seq_ft", k, 3, i) for k in seeds.seeds) for i in range(3)]
+    assert seeds_page.tables["finals"][2] == ["seq_ft", *(f"{value:.1f}" for value in final)]
+    learnt = [f"{run.score('individual', 0, i + 1, i):.1f}" for i in range(3)]
+    assert page.tables["finals"][3] == ["individual", *learnt]
+
+
 def test_the_comparison_stands_in_a_markdown_file_too(seeds_page, seeds):
     text = (seeds.root / "comparison.md").read_text()
     for row in seeds_page.tables["comparison"][1:]:

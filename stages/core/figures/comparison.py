@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from stages.core.figures.comparison_plots import draw_forgetting, draw_tasks
 from stages.core.figures.costs import Costs, comparable, costs_of, remarks
 from stages.core.figures.metrics import half_width
@@ -164,13 +166,31 @@ def final_scores(results: Results, name: str) -> dict[str, list[float]]:
     return found
 
 
-def _pictures(results: Results, costs: dict[str, Costs], reference: str) -> list[Block]:
-    finals = {name: final_scores(results, name) for name in results.methods}
+def _by_task(finals: dict[str, dict[str, list[float]]], tasks: list[str]) -> Table:
+    rows: list[list[Cell | str]] = [
+        [name, *(f"{fmean(scores[task]):.1f}" if scores[task] else "–" for task in tasks)]
+        for name, scores in finals.items()
+    ]
+    return Table(
+        ["Method", *tasks],
+        rows,
+        "Means over seeds, after the last stage at which the method was measured on the task "
+        "(individual: right after learning it).",
+        title="Scores by task at the end",
+        name="finals",
+    )
+
+
+def _pictures(
+    results: Results,
+    finals: dict[str, dict[str, list[float]]],
+    costs: dict[str, Costs],
+    reference: str,
+) -> list[Block]:
     pictures: list[Block] = [
         Picture(
             draw_tasks(finals, results.tasks, reference),
-            "Bars: mean over seeds, after the last stage at which the method was measured on the "
-            "task (individual: right after learning it). Thin lines: lowest to highest seed. "
+            "Bars: the means of the table above. Thin lines: lowest to highest seed. "
             f"Orange: {reference}; grey: zero_shot, individual and joint, which are no continual "
             "learners.",
             "Score of every method on every task at the end of the stream",
@@ -211,12 +231,14 @@ def section(results: Results) -> Section:
     noted = remarks(costs, reference)
     fair = comparable(costs, reference)
     others = [name for name in results.methods if name != reference and name in fair]
+    finals = {name: final_scores(results, name) for name in results.methods}
     blocks: list[Block] = [_scores(results), _costs(costs, noted)]
     if noted:
         blocks.append(Definitions([(f"{name} *", text, "") for name, text in noted.items()]))
     if others:
         blocks.append(_differences(results, others, reference))
-    blocks += _pictures(results, costs, reference)
+    blocks.append(_by_task(finals, results.tasks))
+    blocks += _pictures(results, finals, costs, reference)
     seeds = len(results.seeds)
     lead = f"{len(costs)} methods on {len(results.tasks)} tasks, " + (
         f"{seeds} seeds." if seeds > 1 else "one seed: small differences mean little."
