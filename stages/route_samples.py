@@ -4,7 +4,7 @@ Reads   data/{task}/test.parquet (sample ids); for methods that route by thresho
         features/{task}.parquet (test rows), routers/*.{safetensors,json} of all tasks and, under
         ``routing.second: parent``, transfers/*.json of all tasks
 Writes  routes/{task}.parquet: one row per sample and stage 0..N (0 = the pretrained backbone)
-Config  routing
+Config  routing, for methods that route by threshold
 
     python -m stages.route_samples --method zero_shot --task kvqa --tasks iconqa kvqa \\
         --data results/pocket/data/kvqa/test.parquet --config workflow/config/pocket.yaml \\
@@ -136,8 +136,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = _parse(argv)
-    used = config.slice_config(config.from_argument(args.config), "routing")
     method = methods.load(args.method)
+    keys = ("routing",) if method.routing == "threshold" else ()
+    used = config.slice_config(config.from_argument(args.config), *keys)
     if (found := artifacts.task_of(args.data)["name"]) != args.task:
         raise InputError(f"{args.data}: rows of task {found!r}, expected {args.task!r}.")
     ids = artifacts.read_table("data", args.data, ["sample_id"])["sample_id"].to_pylist()

@@ -39,7 +39,8 @@ STAGE_KEYS: dict[str, tuple[str, ...]] = {
     "score": ("score",),
 }
 """The only table of what a stage reads: its ``--config`` is this slice, and an edit of another
-key does not rerun it. ``train_expert`` also gets its method's entry of ``method_options``."""
+key does not rerun it. ``train_expert`` also gets its method's entry of ``method_options``;
+routes of a method without routers read nothing."""
 
 SHARED = (
     "sample_subset",
@@ -246,6 +247,8 @@ class Plan:
 
     def slice_of(self, stage: str, name: str, task: str | None = None) -> dict:
         """The config slice of a stage; with ``task``, without the overrides of other tasks."""
+        if stage == "route_samples" and self.method(name).routing == "static":
+            return {}  # the same experts for every sample: there is nothing to set
         config = self.config_of(name)
         part = slice_config(config, *STAGE_KEYS[stage])
         if stage == "train_expert":

@@ -92,6 +92,7 @@ def test_a_variant_of_dmole_owns_what_depends_on_its_changes(changed: dict, expe
 def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
     shared_stages = {"fit_router", "choose_parent"}
     assert owned("seq_ft", {"router.hidden": 4}) - shared_stages == set()
+    assert owned("seq_ft", {"routing.second": "none"}) == set()
 
 
 def test_a_budget_changes_the_rank_of_sequential_lora() -> None:

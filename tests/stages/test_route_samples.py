@@ -144,7 +144,7 @@ class TestCommand:
         assert "--transfers lacks a, b, c" in self.fails(capsys, folder, argv)
 
     def test_static_method_needs_only_the_data(self, folder) -> None:
-        found = self.run(folder, self.argv(folder, "zero_shot"))
+        found = self.run(folder, [*self.argv(folder, "zero_shot"), "--config", "{}"])
         assert {row["sample_id"] for row in found.values()} == {"x", "y", "z"}
         assert all(row["experts"] == [] and row["ratio"] is None for row in found.values())
 
