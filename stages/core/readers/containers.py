@@ -41,7 +41,7 @@ def loads(raw: Any) -> Any:
     except UnicodeDecodeError as error:
         raise RowError("not UTF-8", f"byte {error.start} of the line: {error.reason}") from None
     except json.JSONDecodeError as error:
-        raise RowError("broken JSON", f"{error.msg} at character {error.pos}") from None
+        raise RowError("broken JSON", f"{error.msg}: character {error.pos}") from None
     except RecursionError:
         raise RowError("broken JSON", "nested too deeply") from None
 
