@@ -1,5 +1,6 @@
 """The schema, the README's table and the shipped configurations agree."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_the_table_of_keys_is_the_schema() -> None:
 def test_shipped_configurations_are_valid_and_named_in_the_readme(file: Path) -> None:
     assert load_config(file)["stream"] == file.stem
     assert f"`{file.name}`" in (FOLDER / "README.md").read_text()
+
+
+def test_the_readmes_put_the_backbone_where_the_papers_configuration_looks() -> None:
+    text = Path("README.md").read_text() + (FOLDER / "README.md").read_text()
+    folders = re.findall(r"convert_backbone InternVL2-2B (\S+)", text)
+    assert set(folders) == {load_config(FOLDER / "cmit.yaml")["backbone"]["path"]}
 
 
 def test_presets_and_stages_name_existing_keys() -> None:
