@@ -190,8 +190,9 @@ def _pictures(
     pictures: list[Block] = [
         Picture(
             draw_tasks(finals, results.tasks, reference),
-            "Bars: the means of the table above. Thin lines: lowest to highest seed. "
-            f"Orange: {reference}; grey: zero_shot, individual and joint, which are no continual "
+            "Bars: the means of the table above. "
+            + ("Thin lines: lowest to highest seed. " if len(results.seeds) > 1 else "")
+            + f"Orange: {reference}; grey: zero_shot, individual and joint, which are no continual "
             "learners.",
             "Score of every method on every task at the end of the stream",
             "Scores by task",
