@@ -86,10 +86,11 @@ class Project:
         (self.folder / "commands").mkdir()
         self.carry_on("--forceall")
 
-    def carry_on(self, *arguments: str) -> None:
-        """Run what is missing with the same kind of jobs."""
+    def carry_on(self, *arguments: str) -> str:
+        """Run what is missing with the same kind of jobs; what Snakemake printed."""
         done = self.snakemake(*arguments, BASH_ENV=str(HERE / "fake_python.sh"))
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def commands(self, stage: str) -> list[list[str]]:
         """The command lines of a stage that a pretended run would have run."""

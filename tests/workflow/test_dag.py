@@ -115,6 +115,14 @@ def test_sequential_training_is_a_chain(pretended: Project) -> None:
     assert waits(pretended, "seed0/seq_ft") == {caption: [], choice: [caption], ground: [choice]}
 
 
+def test_snakemake_sleeps_until_a_job_ends(finished: Project) -> None:
+    text = finished.carry_on("--forceall", "--verbose", "--cores", "1")
+    decisions = text.count("Resources before job selection")
+    # one at the start, one at each job's end; without our care about one more a second for each
+    # job that has ended
+    assert decisions <= text.count("Finished jobid") + 1
+
+
 def test_an_edited_transfer_changes_whom_training_waits_for(finished: Project) -> None:
     edited = finished.folder / "results/tiny/seed0/transfers/tiny_ground.json"
     edited.write_text(json.dumps(transfer("tiny_ground", "tiny_choice")))

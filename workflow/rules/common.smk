@@ -149,6 +149,12 @@ onstart:
     if MISSING:
         listed = "\n".join(f"  {file}: {advice}" for file, advice in MISSING.items())
         raise WorkflowError(f"error: missing files:\n{listed}")
+    # While jobs wait for a core, a limit of starts per second wakes Snakemake 9.27 every second
+    # once for each job that has ended; after some hundreds that takes half a core from the jobs.
+    # Without its default limit, 100 a second, it wakes when a job ends.
+    starts = workflow.scheduling_settings.max_jobs_per_timespan
+    if (starts.max_jobs, starts.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 def backbone_files():
