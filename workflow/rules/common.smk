@@ -153,7 +153,7 @@ onstart:
     # once for each job that has ended; after some hundreds that takes half a core from the jobs.
     # Without its default limit, 100 a second, it wakes when a job ends.
     starts = workflow.scheduling_settings.max_jobs_per_timespan
-    if (starts.max_jobs, starts.timespan) == (100, 1):
+    if starts and (starts.max_jobs, starts.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
 
 
