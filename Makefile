@@ -37,13 +37,13 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 	touch $@
 
 demo: .venv/runtime
-	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
+	$(BIN)/python -m stages.pocket.assemble_backbone --out results/backbones/pocket
 	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
 	@cat results/demo/logs/score/score.log
 	@echo "The report is $(CURDIR)/results/demo/report.html"
 
 compare: .venv/runtime
-	$(BIN)/python -m stages.assemble_backbone --out results/backbones/pocket
+	$(BIN)/python -m stages.pocket.assemble_backbone --out results/backbones/pocket
 	$(SNAKEMAKE) --configfile workflow/config/compare.yaml
 	@cat results/compare/comparison.md
 	@echo "The report is $(CURDIR)/results/compare/report.html"

@@ -1,1 +1,0 @@
-"""Pipeline stages: one module per Snakemake rule, run as ``python -m stages.<stage>``."""

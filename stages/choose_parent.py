@@ -14,27 +14,12 @@ Config  transfer
         --config workflow/config/pocket.yaml --out transfer.json
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core import artifacts, cli, config, provenance
-from stages.core.errors import InputError
-
-
-def choose_parent(
-    losses: Mapping[str, float], thresholds: Mapping[str, float] | None, enabled: bool = True
-) -> str | None:
-    """The parent task, or None.
-
-    Args:
-        losses: mean loss of the new task's rows under each earlier autoencoder, in stream order.
-        thresholds: threshold of each earlier task if one is required, else None.
-        enabled: False = no task has a parent.
-    """
-    if not enabled:
-        return None
-    allowed = [t for t in losses if thresholds is None or losses[t] <= thresholds[t]]
-    return min(allowed, key=losses.__getitem__, default=None)
+from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base.errors import InputError
+from stages.core.dmole.parent import choose_parent
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     required, enabled = used["transfer"]["require_threshold"], used["transfer"]["enabled"]
     routers, threshold_files = cli.paths(args.routers), cli.paths(args.thresholds)
 
-    from stages.core import autoencoder
+    from stages.core.dmole import autoencoder
 
     rows = autoencoder.read_features(args.features)
     if rows.task != args.task:
@@ -71,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.out,
         {
             "task": args.task,
-            "stage": len(earlier) + 1,
+            "step": len(earlier) + 1,
             "parent": choose_parent(losses, thresholds, enabled),
             "losses": losses,
             "require_threshold": required,

@@ -13,49 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stages.core import artifacts, cli, config, distributed, provenance
+from stages.core.backbone.features import extract_features
+from stages.core.base import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from stages.core.backbone import Backbone
-
-
-def extract_features(
-    backbone: Backbone, rows: list[dict[str, Any]], *, normalize: bool, batch_size: int
-) -> np.ndarray:
-    """Features ``(n, d_v + d_t)`` float32 of rows of the data artefact.
-
-    The batches are divided among the processes; all of them return all features.
-    Only the first image counts, as one thumbnail tile; a row without image has zeros for the
-    image half. The text is the first turn's question as the tokenizer encodes plain text.
-    """
-    import numpy as np
-    import torch
-
-    from stages.core.backbone import feature_sizes, image_features, text_features
-
-    d_v, d_t = feature_sizes(backbone)
-    z = np.zeros((len(rows), d_v + d_t), dtype=np.float32)
-    parts = distributed.mine(
-        [range(len(rows))[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    )
-    with torch.inference_mode():
-        for part in parts:
-            tiles = {i: backbone.prompter.thumbnail(rows[i]) for i in part}
-            seen = [i for i in part if tiles[i] is not None]
-            if seen:
-                stacked = backbone.to_device({"pixel_values": torch.cat([tiles[i] for i in seen])})
-                vision = image_features(backbone, stacked["pixel_values"])
-                z[seen, :d_v] = vision.cpu().numpy()
-            text = text_features(backbone, [rows[i]["turns"][0]["question"] for i in part])
-            z[list(part), d_v:] = text.cpu().numpy()
-    for done in distributed.gather([(list(part), z[list(part)]) for part in parts]):
-        for part, values in done:
-            z[part] = values
-    return z / np.linalg.norm(z, axis=1, keepdims=True) if normalize else z
+    pass
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), "features", "backbone")
     rows = artifacts.read_table("data", args.rows).to_pylist()
 
-    from stages.core.backbone import feature_sizes, load_backbone
+    from stages.core.backbone.features import feature_sizes
+    from stages.core.backbone.load import load_backbone
 
     backbone = load_backbone(args.backbone, used["backbone"])
     z = extract_features(backbone, rows, **used["features"])

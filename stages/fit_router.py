@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts, cli, config, provenance
-from stages.core.errors import InputError
+from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.core.autoencoder import Autoencoder
+    from stages.core.dmole.autoencoder import Autoencoder
 
 
 def fit_router(
@@ -52,7 +52,7 @@ def fit_router(
     """
     import numpy as np
 
-    from stages.core import autoencoder
+    from stages.core.dmole import autoencoder
 
     random = np.random.default_rng([seed, *task.encode()])
     final_stream, fold_stream = random.spawn(2)
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "router", "threshold")
 
-    from stages.core import autoencoder
+    from stages.core.dmole import autoencoder
 
     rows = autoencoder.read_features(args.features)
     model, content = fit_router(rows.z, rows.task, args.seed, **used)

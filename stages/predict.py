@@ -1,7 +1,7 @@
 """Greedy answers of a method to a task's test rows: one per distinct (sample, expert set).
 
 Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
-and the states the routes name; writes one text per distinct pair, from which every stage of the
+and the states the routes name; writes one text per distinct pair, from which every step of the
 matrix is joined.
 
     python -m stages.predict --method dmole --task signs_ocr \\
@@ -20,12 +20,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import methods
-from stages.core import artifacts, cli, config, distributed, provenance
-from stages.core.errors import InputError, unknown
+from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.base.errors import InputError, unknown
+from stages.methods import registry as methods
 
 if TYPE_CHECKING:
-    from stages.core.backbone import Backbone
+    from stages.core.backbone.load import Backbone
     from stages.methods.base import Method
 
 Sets = dict[tuple[str, ...], list[str]]  # expert set -> sample ids, both in order of appearance
@@ -70,7 +70,7 @@ def predict(
     """
     from tqdm import tqdm
 
-    from stages.core.backbone import answer_rows
+    from stages.core.backbone.decoding import answer_rows
 
     model = method.load(backbone, states)
     share = sum(len(distributed.mine(ids)) for ids in sets.values())
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     found, place = [], "cpu"
     if sets:
-        from stages.core.backbone import load_backbone
+        from stages.core.backbone.load import load_backbone
 
         backbone = load_backbone(args.backbone, used["backbone"])
         place = backbone.place

@@ -1,6 +1,6 @@
 """Greedy answers of the untouched backbone to a task's test rows, once for all methods and seeds.
 
-They are stage 0 of every method's matrix, and what a sample gets that no router knows.
+They are step 0 of every method's matrix, and what a sample gets that no router knows.
 
 Reads the test rows and the backbone; writes one text per row, with an empty expert set.
 
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance
 
 if TYPE_CHECKING:
-    from stages.core.backbone import Backbone
+    from stages.core.backbone.load import Backbone
 
 
 def predict_backbone(
@@ -31,7 +31,7 @@ def predict_backbone(
     """
     from tqdm import tqdm
 
-    from stages.core.backbone import answer_rows
+    from stages.core.backbone.decoding import answer_rows
 
     share = len(distributed.mine(rows))
     with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = artifacts.task_of(args.data)
     rows = artifacts.read_table("data", args.data).to_pylist()
 
-    from stages.core.backbone import load_backbone
+    from stages.core.backbone.load import load_backbone
 
     backbone = load_backbone(args.backbone, used["backbone"])
     found = predict_backbone(

@@ -24,20 +24,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core import artifacts, cli, config
-from stages.core.errors import InputError
+from stages.core.base import artifacts, cli, config
+from stages.core.base.errors import InputError
 
 if TYPE_CHECKING:
-    from stages.core.figures.results import Results
+    from stages.core.report.results import Results
 
-TEMPLATE = Path(__file__).parent / "core" / "report_template.html"
+TEMPLATE = Path(__file__).parent / "core" / "report" / "template.html"
 
 
 def report(results: Results) -> str:
     """The page as HTML text."""
     from jinja2 import Environment, StrictUndefined
 
-    from stages.core.figures import SECTIONS
+    from stages.core.report.sections import SECTIONS
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     plural = "s" if len(results.seeds) > 1 else ""
@@ -51,8 +51,8 @@ def report(results: Results) -> str:
 
 def comparison(results: Results) -> str:
     """The comparison of the methods as Markdown text."""
-    from stages.core.figures import comparison as compared
-    from stages.core.figures.markdown import markdown
+    from stages.core.report import comparison as compared
+    from stages.core.report.markdown import markdown
 
     made = f"Written by `{results.command}`." if results.command else ""
     rows = ", ".join(f"{n or 'all'} {split}" for split, n in results.config["rows"].items())
@@ -64,7 +64,7 @@ def comparison(results: Results) -> str:
 
 def gather(args: argparse.Namespace) -> Results:
     """All inputs named on the command line, read and grouped."""
-    from stages.core.figures import results as read
+    from stages.core.report import results as read
 
     settings = config.from_argument(args.config)
     tasks = settings["tasks"]

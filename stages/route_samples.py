@@ -1,9 +1,9 @@
-"""Decide for every test sample and stage which experts answer it (paper, Eqs. 10-12).
+"""Decide for every test sample and step which experts answer it (paper, Eqs. 10-12).
 
 Reads   data/{task}/test.parquet (sample ids); for methods that route by threshold also
         features/{task}.parquet (test rows), routers/*.{safetensors,json} of all tasks and, under
         ``routing.second: parent``, transfers/*.json of all tasks
-Writes  routes/{task}.parquet: one row per sample and stage 0..N (0 = the pretrained backbone)
+Writes  routes/{task}.parquet: one row per sample and step 0..N (0 = the pretrained backbone)
 Config  routing, for methods that route by threshold
 
     python -m stages.route_samples --method zero_shot --task kvqa --tasks iconqa kvqa \\
@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import methods
-from stages.core import artifacts, cli, config, provenance
-from stages.core.errors import InputError, unknown
+from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base.errors import InputError, unknown
+from stages.methods import registry as methods
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 def route_static(
     method: Method, task: str, tasks: Sequence[str], sample_ids: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a method that gives every sample of a stage the same experts.
+    """Rows of a method that gives every sample of a step the same experts.
 
-    A stage at which the method has no state for the task has no rows.
+    A step at which the method has no state for the task has no rows.
     """
     unrouted = {"best_task": None, "ratio": None, "n_under": None}
-    for stage in range(len(tasks) + 1):
-        experts = method.active(stage, task, list(tasks))
+    for step in range(len(tasks) + 1):
+        experts = method.active(step, task, list(tasks))
         if experts is not None:
             for sample_id in sample_ids:
-                yield {"sample_id": sample_id, "stage": stage, "experts": experts, **unrouted}
+                yield {"sample_id": sample_id, "step": step, "experts": experts, **unrouted}
 
 
 def route_by_threshold(
@@ -61,22 +61,22 @@ def route_by_threshold(
     """
     import numpy as np
 
-    from stages.core.routing import decide
+    from stages.core.dmole.routing import decide
 
     tasks = list(thresholds)
     scaled = np.array(list(thresholds.values())) * routing["threshold_scale"]
-    for stage in range(len(tasks) + 1):
-        seen = slice(stage)
+    for step in range(len(tasks) + 1):
+        seen = slice(step)
         routes = decide(losses[:, seen], scaled[seen], tasks[seen], routing["second"], parents)
         for sample_id, route in zip(sample_ids, routes, strict=True):
-            yield {"sample_id": sample_id, "stage": stage, **vars(route)}
+            yield {"sample_id": sample_id, "step": step, **vars(route)}
 
 
 def _routed_rows(args: argparse.Namespace, routing: Mapping[str, Any], ids: list[str]) -> Iterator:
     """Read what threshold routing needs and route."""
     import numpy as np
 
-    from stages.core import autoencoder
+    from stages.core.dmole import autoencoder
 
     for flag in ("features", "routers", "thresholds"):
         if not getattr(args, flag):

@@ -13,10 +13,10 @@ max(min_samples, fraction x n) rows, uniform and without replacement, at most al
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core import artifacts, cli, provenance
-from stages.core.config import from_argument, slice_config
-from stages.core.errors import InputError
-from stages.core.sampling import pick, subset_size
+from stages.core.base import artifacts, cli, provenance
+from stages.core.base.config import from_argument, slice_config
+from stages.core.base.errors import InputError
+from stages.core.base.sampling import pick, subset_size
 
 
 def sample_subset(data: Path, fraction: float, min_samples: int, seed: int, out: Path) -> int:

@@ -2,7 +2,7 @@
 
 Reads   data/{task}/test.parquet, and routes/{task}.parquet and predictions/{task}.parquet of each
         run (method or variant, and seed)
-Writes  scores.parquet: one row per run, stage and task with the score, its 95 % interval, and
+Writes  scores.parquet: one row per run, step and task with the score, its 95 % interval, and
         how many answers could not be read; metrics.json: matrices and metrics
 Config  score.bootstrap
 
@@ -13,7 +13,7 @@ A run that learnt the tasks in another order than ``--tasks`` has an ``--order``
         results/pocket/seed0/dmole/predictions/signs_ocr.parquet --tasks signs_ocr \\
         --config workflow/config/pocket.yaml --out-scores scores.parquet --out-metrics metrics.json
 
-Every variant of the metrics for a matrix of your own (first column: stage 0 or "pretrained",
+Every variant of the metrics for a matrix of your own (first column: step 0 or "pretrained",
 then 1..N or task names; header: task names; cells may be empty), as JSON on the terminal:
 
     python -m stages.score --matrix matrix.csv
@@ -28,11 +28,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import artifacts, cli, config, provenance
-from stages.core.errors import InputError, unknown
+from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from stages.core.metrics import Row, Score, Scorer
+    from stages.core.evaluation.scores import Row, Score, Scorer
 
 KEYS = ("score.bootstrap",)
 GOLD = ["sample_id", "references", "choices", "box"]  # images stay on disk
@@ -47,7 +47,7 @@ class Run(NamedTuple):
     predictions: Path
 
 
-def score_stages(
+def score_steps(
     scorer: Scorer,
     samples: Sequence[str],
     routes: Iterable[Mapping[str, Any]],
@@ -56,47 +56,45 @@ def score_stages(
     resamples: int,
     seed: int,
 ) -> dict[int, Score]:
-    """The score of one task after each stage that the routes cover.
+    """The score of one task after each step that the routes cover.
 
     Args:
         scorer: gives a sample's answer its score; called once per distinct answer.
-        samples: ids of all test rows; each stage must route each of them once.
-        routes: rows (sample_id, stage, experts).
+        samples: ids of all test rows; each step must route each of them once.
+        routes: rows (sample_id, step, experts).
         predictions: rows (sample_id, experts, text).
         resamples: of the bootstrap interval.
         seed: of the bootstrap.
 
     Raises:
-        InputError: a routed (sample, expert set) without prediction, or two of them; a stage
+        InputError: a routed (sample, expert set) without prediction, or two of them; a step
             that lacks a sample, has one twice, or has one that is no test row.
     """
     import numpy as np
 
-    from stages.core.metrics import summarise
+    from stages.core.evaluation.scores import summarise
 
     place = {sample: i for i, sample in enumerate(samples)}
     scored = _score_answers(scorer, place, predictions)
-    stages: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    steps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for row in routes:
-        stage, sample = row["stage"], row["sample_id"]
+        step, sample = row["step"], row["sample_id"]
         if (sample, tuple(row["experts"])) not in scored:
             raise InputError(
-                f"sample {sample!r} after stage {stage} is routed to {row['experts']}, for which "
+                f"sample {sample!r} after step {step} is routed to {row['experts']}, for which "
                 "there is no prediction; make the predictions again from these routes."
             )
-        if stage not in stages:
-            stages[stage] = np.full(len(samples), np.nan), np.zeros(len(samples), bool)
-        values, parsed = stages[stage]
+        if step not in steps:
+            steps[step] = np.full(len(samples), np.nan), np.zeros(len(samples), bool)
+        values, parsed = steps[step]
         if not np.isnan(values[place[sample]]):
-            raise InputError(f"sample {sample!r} is routed twice after stage {stage}.")
+            raise InputError(f"sample {sample!r} is routed twice after step {step}.")
         values[place[sample]], parsed[place[sample]] = scored[sample, tuple(row["experts"])]
-    for stage, (values, _) in stages.items():
+    for step, (values, _) in steps.items():
         if np.isnan(values).any():
             lacking = samples[int(np.isnan(values).argmax())]
-            raise InputError(f"sample {lacking!r} has no route after stage {stage}.")
-    return {
-        stage: summarise(*stages[stage], resamples=resamples, seed=seed) for stage in sorted(stages)
-    }
+            raise InputError(f"sample {lacking!r} has no route after step {step}.")
+    return {step: summarise(*steps[step], resamples=resamples, seed=seed) for step in sorted(steps)}
 
 
 def _score_answers(
@@ -129,21 +127,21 @@ def _gold(path: Path, tasks: Sequence[str]) -> tuple[str, str, dict[str, Row]]:
 
 
 def _read_answers(run: Run) -> tuple[list[dict], list[dict]]:
-    routes = artifacts.read_table("routes", run.routes).select(["sample_id", "stage", "experts"])
+    routes = artifacts.read_table("routes", run.routes).select(["sample_id", "step", "experts"])
     return routes.to_pylist(), artifacts.read_table("predictions", run.predictions).to_pylist()
 
 
 def score_runs(
     data: Sequence[Path], runs: Sequence[Run], tasks: Sequence[str], *, resamples: int
 ) -> list[dict[str, Any]]:
-    """Rows of scores.parquet: runs in the given order, then tasks and stages in stream order.
+    """Rows of scores.parquet: runs in the given order, then tasks and steps in stream order.
 
     Raises:
         InputError: files of different tasks, missing test rows, or answers that do not join.
     """
     from dataclasses import asdict
 
-    from stages.core.metrics import make_scorer
+    from stages.core.evaluation.scores import make_scorer
 
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -162,19 +160,19 @@ def score_runs(
             raise InputError(f"{path}: {error}") from None
         for run in by_task.pop(task, []):
             try:
-                stages = score_stages(
+                steps = score_steps(
                     scorer, list(gold), *_read_answers(run), resamples=resamples, seed=run.seed
                 )
             except InputError as error:
                 raise InputError(f"{run.routes}, {run.predictions}: {error}") from None
             labels = {"method": run.method, "seed": run.seed, "task": task, "metric": metric}
-            rows += [{**labels, "stage": t, **asdict(score)} for t, score in stages.items()]
+            rows += [{**labels, "step": t, **asdict(score)} for t, score in steps.items()]
     if by_task:
         raise unknown("task", min(by_task), tasks, "no test rows (--data) given for --run")
     order = list(dict.fromkeys((run.method, run.seed) for run in runs))
     return sorted(
         rows,
-        key=lambda r: (order.index((r["method"], r["seed"])), tasks.index(r["task"]), r["stage"]),
+        key=lambda r: (order.index((r["method"], r["seed"])), tasks.index(r["task"]), r["step"]),
     )
 
 
@@ -186,7 +184,7 @@ def show(report: Mapping[str, Any]) -> None:
     def cell(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}"
 
-    final, metrics = Table(title="After the last stage"), Table(title="Continual metrics")
+    final, metrics = Table(title="After the last step"), Table(title="Continual metrics")
     for table, names in ((final, report["tasks"]), (metrics, report["definitions"])):
         table.add_column("run", no_wrap=True)
         for name in names:
@@ -260,15 +258,15 @@ def _orders(flags: Sequence[Sequence[str]], tasks: Sequence[str]) -> dict[str, l
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     if args.matrix:
-        from stages.core.continual import continual_metrics
-        from stages.core.score_matrix import read_matrix
+        from stages.core.evaluation.matrix import read_matrix
+        from stages.core.evaluation.stream_metrics import continual_metrics
 
         print(json.dumps(continual_metrics(*read_matrix(args.matrix)), indent=2))
         return
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     runs = _runs(args.run)
     rows = score_runs(args.data, runs, args.tasks, resamples=used["score"]["bootstrap"])
-    from stages.core.continual import continual_report
+    from stages.core.evaluation.stream_metrics import continual_report
 
     report = continual_report(rows, args.tasks, _orders(args.order, args.tasks))
     inputs = {f"data/{artifacts.task_of(path)['name']}": path for path in args.data}

@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import methods
-from stages.core import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.methods import registry as methods
 
 if TYPE_CHECKING:
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
     from stages.methods.base import Method
 
 
@@ -53,8 +53,8 @@ def train_expert(
     """
     from datasets import Dataset
 
-    from stages.core.ranks import budget_of
-    from stages.core.training import Phases
+    from stages.core.experts.ranks import budget_of
+    from stages.core.training.phases import Phases
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
@@ -110,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
     inputs |= {f"match:{path.stem}": path for path in args.match or []}
 
-    from stages.core.backbone import load_backbone
-    from stages.core.experts import Job
-    from stages.core.ranks import mean_size
+    from stages.core.backbone.load import load_backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.ranks import mean_size
 
     backbone = load_backbone(args.backbone, used["backbone"])
     record = provenance.record(

@@ -33,7 +33,7 @@ def make_row(index: int, question: str, answer: str, size: tuple[int, int] = (50
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """Folder of the tiny random InternVL."""
-    from stages.make_tiny_backbone import make_tiny_backbone
+    from stages.tools.make_tiny_backbone import make_tiny_backbone
 
     folder = tmp_path_factory.mktemp("tiny") / "backbone"
     folder.mkdir()
@@ -44,7 +44,7 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture
 def tiny(tiny_folder):
     """The tiny backbone, loaded afresh (tests attach adapters to it)."""
-    from stages.core.backbone import load_backbone
+    from stages.core.backbone.load import load_backbone
 
     return load_backbone(tiny_folder, {"dtype": "float32", "image_size": None, "max_tiles": 1})
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stages.core.errors import InputError, unknown
+from stages.core.base.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from datasets import Dataset
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import ExpertModel, Job, Ranks
-    from stages.core.mixtures import Mixture, SavedMixtures
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel, SlotRanks
 
     Run = Callable[..., list[list[float]]]
 
@@ -33,7 +33,7 @@ class Method:
     """Artefacts of the method: ``allocation``, ``transfer``, ``router``."""
 
     routing: str = "static"
-    """``static``: the same state for every sample of a stage; ``threshold``: by autoencoders."""
+    """``static``: the same state for every sample of a step; ``threshold``: by autoencoders."""
 
     knows_task: bool = False
     """A test sample's task is told, and decides which state answers."""
@@ -83,15 +83,15 @@ class Method:
 
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         """Tasks whose saved state the training job of ``task`` reads."""
-        stage = tasks.index(task)
-        return tasks[stage - 1 : stage] if stage else []
+        step = tasks.index(task)
+        return tasks[step - 1 : step] if step else []
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
-        """Static routing: states active on ``task`` after ``stage``; None = no such cell.
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
+        """Static routing: states active on ``task`` after ``step``; None = no such cell.
 
-        Stage 0 is the pretrained backbone and has no state.
+        Step 0 is the pretrained backbone and has no state.
         """
-        return [tasks[stage - 1]] if stage else []
+        return [tasks[step - 1]] if step else []
 
     def reads_data(self, task: str, tasks: list[str]) -> list[str]:
         """Tasks whose training rows the training job of ``task`` reads."""
@@ -103,10 +103,10 @@ class Method:
         """The rows to train on, from those of every task in ``reads_data``."""
         return data[job.task]
 
-    def ranks(self, job: Job) -> Ranks:
+    def ranks(self, job: Job) -> SlotRanks:
         """LoRA rank of each slot; by default even on all slots, with as many trainable parameters
         as D-MoLE's allocations (``match_size``)."""
-        from stages.core.ranks import even_ranks
+        from stages.core.experts.ranks import even_ranks
 
         return even_ranks(job)
 
@@ -114,7 +114,7 @@ class Method:
         self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
     ) -> ExpertModel:
         """The model to train, its trainable parameters set; ``states`` as in ``starts_from``."""
-        from stages.core.experts import ExpertModel
+        from stages.core.experts.lora import ExpertModel
 
         model = ExpertModel(backbone)
         add_expert(model, job, self.ranks(job), seed)
@@ -143,7 +143,7 @@ class Method:
 
     def load(self, backbone: Backbone, states: dict[str, Path]) -> ExpertModel:
         """A model that can activate any of the states by name."""
-        from stages.core.experts import ExpertModel
+        from stages.core.experts.lora import ExpertModel
 
         model = ExpertModel(backbone)
         for name, folder in states.items():
@@ -151,25 +151,7 @@ class Method:
         return model
 
 
-class MixtureMethod(Method):
-    """A method whose states are mixtures (``stages.core.mixtures``) instead of PEFT folders."""
-
-    def build(
-        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
-    ) -> Mixture:
-        """The mixture that a state's notes describe."""
-        raise NotImplementedError
-
-    def save(self, model: Mixture, job: Job, folder: Path) -> None:
-        model.save(folder)
-
-    def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
-        from stages.core.mixtures import SavedMixtures
-
-        return SavedMixtures(backbone, states, self.build)
-
-
-def add_expert(model: ExpertModel, job: Job, ranks: Ranks, seed: int) -> None:
+def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks, seed: int) -> None:
     """Add the job's fresh expert with the configured scale and dropout."""
     expert = job.config["expert"]
     model.add(

@@ -10,7 +10,7 @@ ASSUME, where the source is open: pi is renormalised over the top two; the most 
 are sought among all, so fewer than two may be newly frozen; activity is measured after training,
 on a sample of the rows (a resumed run could not add it up); a key starts at its task's mean.
 
-The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.sampling import pick
-from stages.methods.base import MixtureMethod
+from stages.core.base.sampling import pick
+from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
-    from stages.core.mixtures import Mixture
-    from stages.core.ranks import Ranks
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.mixtures import Mixture
+    from stages.core.experts.ranks import ExpertRanks
     from stages.methods.base import Run
 
 FREEZES = 2  # branches of a slot at a task's end
@@ -64,8 +64,8 @@ class BranchLoRA(MixtureMethod):
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
         """A, the branches not yet frozen, and the new task's router and keys learn."""
-        from stages.core.branches import freeze, known_task
-        from stages.core.mixtures import read_state
+        from stages.core.experts.mixtures import read_state
+        from stages.methods.layers.branches import freeze, known_task
 
         self.seed = seed
         expert = job.config["expert"]
@@ -83,9 +83,9 @@ class BranchLoRA(MixtureMethod):
         model.describe = known_task(model)
         return model
 
-    def branch_ranks(self, job: Job) -> Ranks:
+    def branch_ranks(self, job: Job) -> ExpertRanks:
         """One rank for all branches of a slot, solved from the budget, the router included."""
-        from stages.core.ranks import budget_of, slot_name, spread, width_of
+        from stages.core.experts.ranks import budget_of, slot_name, spread, width_of
 
         number, units, routers = self.option(job, "branches"), {}, 0
         for slot in job.slots:
@@ -97,14 +97,14 @@ class BranchLoRA(MixtureMethod):
         return {name: [rank] * number for name, rank in ranks.items()}
 
     def loss(self, model: Mixture, batch: dict[str, Any]) -> Tensor:
-        from stages.core.embeddings import mean_embeddings
+        from stages.methods.layers.embeddings import mean_embeddings
 
         away = model.extra.distance(mean_embeddings(model, batch))
         weight = model.notes["key_loss"] * model.share(batch)
         return model.answer_loss(batch) + weight * away
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        from stages.core.branches import activity, nearest_task, start_keys
+        from stages.methods.layers.branches import activity, nearest_task, start_keys
 
         chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} branches")
         sample = rows.select(chosen), job.config["training"]["micro_batch_size"]
@@ -118,7 +118,7 @@ class BranchLoRA(MixtureMethod):
         return history
 
     def build(self, backbone: Backbone, notes: dict[str, Any], **training: Any) -> Mixture:
-        from stages.core.branches import build
+        from stages.methods.layers.branches import build
 
         return build(backbone, notes, **training)
 

@@ -15,7 +15,7 @@ rows, of which the group, the centroid's start and the rank follow, and main tra
 rows; Q spans the older experts' B columns; z and Q are of a slot as one matrix; a centroid without
 a rival does not learn.
 
-The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.sampling import pick
-from stages.methods.base import MixtureMethod
+from stages.core.base.sampling import pick
+from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
-    from stages.core.mixtures import Mixture
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.mixtures import Mixture
     from stages.methods.base import Run
 
 
@@ -78,8 +78,8 @@ class CRAM(MixtureMethod):
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
         """All older experts, and the buffer as the new one."""
-        from stages.core.mixtures import read_state
-        from stages.core.ranks import slot_name
+        from stages.core.experts.mixtures import read_state
+        from stages.core.experts.ranks import slot_name
 
         self.seed = seed
         expert, given = job.config["expert"], self.settings(job.config)
@@ -101,7 +101,7 @@ class CRAM(MixtureMethod):
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
         """Warm-up of the buffer, choice of group and rank, main training; the latter's history."""
-        from stages.core.grouped_experts import halves_of, older_bases, overlap, seen_in
+        from stages.methods.layers.grouped_experts import halves_of, older_bases, overlap, seen_in
 
         given, describe = self.settings(job.config), model.describe
         early = rows.select(self.warmup_rows(len(rows), job))
@@ -139,7 +139,7 @@ class CRAM(MixtureMethod):
         """The answers' loss with the last expert alone, whatever the image."""
         import torch
 
-        from stages.core.backbone import feature_sizes
+        from stages.core.backbone.features import feature_sizes
 
         experts, width = len(model.notes["tasks"]), feature_sizes(model.backbone)[0]
         told = torch.zeros(1, experts + width, device=model.backbone.device)
@@ -153,7 +153,7 @@ class CRAM(MixtureMethod):
 
     def place(self, model: Mixture, texts: Tensor, given: dict[str, Any]) -> int:
         """Put the task into a group, for good; returns the group."""
-        from stages.core.grouped_experts import join
+        from stages.methods.layers.grouped_experts import join
 
         groups = model.notes["groups"]
         mean = texts.mean(dim=0)
@@ -172,7 +172,7 @@ class CRAM(MixtureMethod):
         """Cut the buffer of every slot to the expert; put its centroid at the mean image."""
         import torch
 
-        from stages.core.adaptive_rank import cut
+        from stages.methods.layers.adaptive_rank import cut
 
         limits = {key: given[key] for key in ("keep", "novel")}
         limits |= {"least": given["least_rank"], "most": given["most_rank"]}
@@ -183,7 +183,7 @@ class CRAM(MixtureMethod):
                 centroid.copy_(images.mean(dim=0))
 
     def build(self, backbone: Backbone, notes: dict[str, Any], **training: Any) -> Mixture:
-        from stages.core.grouped_experts import build
+        from stages.methods.layers.grouped_experts import build
 
         return build(backbone, notes, **training)
 

@@ -5,7 +5,7 @@ router W_g without bias per slot, which q, k and v share. Experts and routers le
 stream. There is no balance loss.
 
 The experts' ranks are solved from the budget, routers included. The state is a mixture's (see
-``stages.core.mixtures``), not a PEFT folder.
+``stages.core.experts.mixtures``), not a PEFT folder.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.methods.base import MixtureMethod
+from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
-    from stages.core.mixtures import Mixture
-    from stages.core.ranks import Ranks
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.mixtures import Mixture
+    from stages.core.experts.ranks import ExpertRanks
 
 MOST = 8  # experts, unless more are asked for
 
@@ -44,7 +44,7 @@ class DenseMoLE(MixtureMethod):
 
     def counts(self, job: Job) -> dict[str, int]:
         """Number of experts of each slot."""
-        from stages.core.ranks import budget_of, slot_name, width_of
+        from stages.core.experts.ranks import budget_of, slot_name, width_of
 
         number = self.option(job, "experts")
         if number is None:
@@ -53,9 +53,9 @@ class DenseMoLE(MixtureMethod):
             number = min(max(fitting, 1), MOST)
         return {slot_name(slot): number for slot in job.slots}
 
-    def expert_ranks(self, job: Job) -> Ranks:
+    def expert_ranks(self, job: Job) -> ExpertRanks:
         """Rank of each expert; those of a slot differ by one at most."""
-        from stages.core.ranks import budget_of, slot_name, split, spread, width_of
+        from stages.core.experts.ranks import budget_of, slot_name, split, spread, width_of
 
         counts = self.counts(job)
         units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
@@ -65,7 +65,7 @@ class DenseMoLE(MixtureMethod):
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
         """Everything learns on from the state of the task before."""
-        from stages.core.mixtures import read_state
+        from stages.core.experts.mixtures import read_state
 
         expert = job.config["expert"]
         notes = self.routing_options(job) | {
@@ -85,14 +85,14 @@ class DenseMoLE(MixtureMethod):
         self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
     ) -> Mixture:
         """The mixture that a state's notes describe."""
-        from stages.core.gates import TokenRouter
-        from stages.core.mixtures import Mixture
-        from stages.core.ranks import width_of
+        from stages.core.experts.gates import TokenGate
+        from stages.core.experts.mixtures import Mixture
+        from stages.core.experts.ranks import width_of
 
         return Mixture(
             backbone,
             notes["ranks"],
-            lambda slot, experts: TokenRouter(
+            lambda slot, experts: TokenGate(
                 width_of(slot), experts, notes["top_k"], balanced=notes["balance_loss"] > 0
             ),
             scale=notes["scale"],

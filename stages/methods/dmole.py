@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from stages.methods.base import Method, add_expert
 
 if TYPE_CHECKING:
-    from stages.core.backbone import Backbone
-    from stages.core.experts import ExpertModel, Job, Ranks
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel, SlotRanks
 
 
 class DMoLE(Method):
@@ -25,9 +26,9 @@ class DMoLE(Method):
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         return [transfer["parent"]] if transfer and transfer["parent"] else []
 
-    def ranks(self, job: Job) -> Ranks:
+    def ranks(self, job: Job) -> SlotRanks:
         return {
-            (slot["module"], slot["block"], slot["slot"]): job.config["expert"]["rank"]
+            (slot["tower"], slot["block"], slot["slot"]): job.config["expert"]["rank"]
             for slot in job.allocation["slots"]
             if slot["allocated"]
         }

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core import artifacts
-from stages.core.sampling import pick
+from stages.core.base import artifacts
+from stages.core.base.sampling import pick
 from stages.methods.base import Method
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import ExpertModel, Job
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel
     from stages.methods.base import Run
 
 FISHER = "fisher.safetensors"
@@ -102,7 +103,7 @@ def fisher(
     One backward pass per row, without dropout; ``log p`` is the sum over the row's answer tokens
     and y_i the given answer (an answer drawn from the model would make it the true Fisher).
     """
-    from stages.core.backbone import token_losses
+    from stages.core.backbone.losses import token_losses
 
     prompter = model.backbone.prompter
     total = {key: parameter.detach() * 0 for key, parameter in parameters.items()}

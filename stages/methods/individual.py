@@ -11,10 +11,10 @@ class Individual(Method):
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         return []
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
-        if stage == 0:
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
+        if step == 0:
             return []
-        return [task] if tasks[stage - 1] == task else None
+        return [task] if tasks[step - 1] == task else None
 
 
 METHOD = Individual

@@ -9,7 +9,8 @@ from stages.methods.base import Method
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from stages.core.experts import ExpertModel, Job
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel
     from stages.methods.base import Run
 
 
@@ -24,10 +25,10 @@ class Joint(Method):
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         return []
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
-        if stage == 0:
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
+        if step == 0:
             return []
-        return tasks[-1:] if stage == len(tasks) else None
+        return tasks[-1:] if step == len(tasks) else None
 
     def reads_data(self, task: str, tasks: list[str]) -> list[str]:
         return tasks[: tasks.index(task) + 1]

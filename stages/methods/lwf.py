@@ -14,8 +14,9 @@ from stages.methods.base import Method
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import ExpertModel, Job
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel
 
 
 class LwF(Method):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stages.methods.sparse_mole import SparseMoLE
 
 if TYPE_CHECKING:
-    from stages.core.experts import Job
+    from stages.core.experts.job import Job
 
 
 class MoLA(SparseMoLE):
@@ -37,12 +37,12 @@ class MoLA(SparseMoLE):
 
     def counts(self, job: Job) -> dict[str, int]:
         """Number of experts of each slot, by the quarter its block is in."""
-        from stages.core.ranks import slot_name
+        from stages.core.experts.ranks import slot_name
 
         quarters = self.option(job, "experts")
-        blocks = {slot.module: slot.block + 1 for slot in sorted(job.slots)}  # the last one's
+        blocks = {slot.tower: slot.block + 1 for slot in sorted(job.slots)}  # the last one's
         return {
-            slot_name(slot): quarters[4 * slot.block // blocks[slot.module]] for slot in job.slots
+            slot_name(slot): quarters[4 * slot.block // blocks[slot.tower]] for slot in job.slots
         }
 
 

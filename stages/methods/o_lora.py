@@ -14,8 +14,9 @@ from stages.methods.base import Method, add_expert
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import ExpertModel, Job
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.lora import ExpertModel
 
 
 class OLoRA(Method):
@@ -33,8 +34,8 @@ class OLoRA(Method):
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         return tasks[: tasks.index(task)]
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
-        return tasks[:stage]
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
+        return tasks[:step]
 
     def prepare(
         self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int

@@ -13,7 +13,7 @@ the KL is a mean over prompts and tasks; the query net narrows if it would take 
 of the budget; with one key there is nothing to learn about weights, so in the first task the block
 has the whole budget.
 
-The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.sampling import pick
-from stages.methods.base import MixtureMethod
+from stages.core.base.sampling import pick
+from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
-    from stages.core.mixtures import Mixture
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.mixtures import Mixture
     from stages.methods.base import Run
 
 WIDEST = 100  # bottleneck of the query net as published
@@ -65,9 +65,9 @@ class ProgLoRADynamic(MixtureMethod):
     }
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
-        from stages.core.backbone import feature_sizes
-        from stages.core.pools import grown
-        from stages.core.ranks import budget_of, slot_name, spread
+        from stages.core.backbone.features import feature_sizes
+        from stages.core.experts.ranks import budget_of, slot_name, spread
+        from stages.methods.layers.pools import grown
 
         self.seed = seed
         expert, folder = job.config["expert"], next(iter(states.values()), None)
@@ -87,7 +87,7 @@ class ProgLoRADynamic(MixtureMethod):
         return pool
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        from stages.core.pools import max_prompt, prompts_of
+        from stages.methods.layers.pools import max_prompt, prompts_of
 
         strength, notes = self.option(job, "recall"), model.notes
 
@@ -116,8 +116,8 @@ class ProgLoRADynamic(MixtureMethod):
         """The pool that a state's notes describe; its weights follow the prompt."""
         import torch
 
-        from stages.core.backbone import feature_sizes
-        from stages.core.pools import Selector, build_pool
+        from stages.core.backbone.features import feature_sizes
+        from stages.methods.layers.pools import Selector, build_pool
 
         torch.manual_seed(seed)
         width = feature_sizes(backbone)[1]
@@ -129,7 +129,7 @@ class ProgLoRADynamic(MixtureMethod):
 
 def weigh(pool: Mixture) -> Callable[[dict[str, Any]], Tensor]:
     """Weights of the blocks from the prompt: inputs of a pass -> ``(B, blocks)``."""
-    from stages.core.pools import max_prompt
+    from stages.methods.layers.pools import max_prompt
 
     return lambda inputs: pool.extra(max_prompt(pool, inputs))
 

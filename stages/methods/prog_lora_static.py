@@ -9,7 +9,7 @@ ASSUME, since the source fixes only the idea: a prompt's embedding is the mean o
 instruction's text tokens; tau is 0.05; a task not trained yet is answered with the row of the last
 trained one.
 
-The state is a mixture's (see ``stages.core.mixtures``), not a PEFT folder.
+The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.sampling import pick
-from stages.methods.base import MixtureMethod
+from stages.core.base.sampling import pick
+from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from stages.core.backbone import Backbone
-    from stages.core.experts import Job
-    from stages.core.mixtures import Mixture
+    from stages.core.backbone.load import Backbone
+    from stages.core.experts.job import Job
+    from stages.core.experts.mixtures import Mixture
     from stages.methods.base import Run
 
 
@@ -50,15 +50,15 @@ class ProgLoRAStatic(MixtureMethod):
         },
     }
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
         """A finished task's own state; for the others the last one there is."""
-        if stage == 0:
+        if step == 0:
             return []
-        return [tasks[min(stage - 1, tasks.index(task))]]
+        return [tasks[min(step - 1, tasks.index(task))]]
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
-        from stages.core.pools import grown
-        from stages.core.ranks import slot_name
+        from stages.core.experts.ranks import slot_name
+        from stages.methods.layers.pools import grown
 
         self.seed = seed
         expert, folder = job.config["expert"], next(iter(states.values()), None)
@@ -71,7 +71,7 @@ class ProgLoRAStatic(MixtureMethod):
         return pool
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        from stages.core.pools import mean_prompt, prompts_of
+        from stages.methods.layers.pools import mean_prompt, prompts_of
 
         chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} prototype")
         size = job.config["training"]["micro_batch_size"]
@@ -86,8 +86,8 @@ class ProgLoRAStatic(MixtureMethod):
         """The pool that a state's notes describe; its weights are the stored row."""
         import torch
 
-        from stages.core.backbone import feature_sizes
-        from stages.core.pools import Prototypes, build_pool
+        from stages.core.backbone.features import feature_sizes
+        from stages.methods.layers.pools import Prototypes, build_pool
 
         prototypes = Prototypes(len(notes["tasks"]), feature_sizes(backbone)[1])
         pool = build_pool(backbone, notes, prototypes, dropout=dropout, seed=seed)

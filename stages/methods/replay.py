@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.core.sampling import pick
+from stages.core.base.sampling import pick
 from stages.methods.base import Method
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from stages.core.experts import Job
+    from stages.core.experts.job import Job
 
 
 class Replay(Method):

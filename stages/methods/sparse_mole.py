@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stages.methods.dense_mole import DenseMoLE
 
 if TYPE_CHECKING:
-    from stages.core.experts import Job
+    from stages.core.experts.job import Job
 
 
 class SparseMoLE(DenseMoLE):

@@ -17,8 +17,8 @@ class Unrouted(DMoLE):
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:
         return tasks[: tasks.index(task)]
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
-        return tasks[:stage]
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
+        return tasks[:step]
 
 
 METHOD = Unrouted

@@ -4,12 +4,12 @@ from stages.methods.base import Method
 
 
 class ZeroShot(Method):
-    """No training job; the backbone answers at every stage."""
+    """No training job; the backbone answers at every step."""
 
     def trained_tasks(self, tasks: list[str]) -> list[str]:
         return []
 
-    def active(self, stage: int, task: str, tasks: list[str]) -> list[str] | None:
+    def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
         return []
 
 

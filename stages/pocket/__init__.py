@@ -1,1 +1,0 @@
-"""The pocket stream and backbone: what their stages share."""

@@ -8,7 +8,7 @@ LoRA scaling already inside), so that the merged weight is ``w + lora_B @ lora_A
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.core.errors import InputError
+from stages.core.base.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,9 @@ def read_delta(path: Path) -> dict[str, "torch.Tensor"]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise InputError(f"{path}: no delta there. Run stages.align_backbone, or --without-delta.")
+        raise InputError(
+            f"{path}: no delta there. Run stages.pocket.align_backbone, or --without-delta."
+        )
     return load_file(path)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import IterableDataset
 
-from stages.assemble_backbone import image_tokens
 from stages.pocket import alignment
+from stages.pocket.assemble_backbone import image_tokens
 from stages.pocket.packing import pack
 from stages.pocket.pool import Pool
 from stages.pocket.questions import make_turns

@@ -12,7 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from stages.core.errors import InputError
+from stages.core.base.errors import InputError
 
 IMAGE_TOKEN, IMAGE_START, IMAGE_END = "<IMG_CONTEXT>", "<img>", "</img>"
 # Ids that SmolLM2 reserves for notebook markup and never met in training; using them keeps the

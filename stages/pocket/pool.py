@@ -8,7 +8,7 @@ import numpy
 import pyarrow.parquet as parquet
 from PIL import Image
 
-from stages.core.errors import InputError
+from stages.core.base.errors import InputError
 from stages.pocket.pictures import Box, colour_name, visible_part
 
 LARGEST = 112  # pixels a side that objects are kept at

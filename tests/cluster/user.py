@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from tests.cluster.cluster import Cluster, Job
-from tests.workflow.project import Project
+from tests.helpers.project import Project
 
 SEED = Path("results/tiny/seed0")
 EXPERTS = SEED / "dmole/experts"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.project import SOURCE, Project
+from tests.helpers.project import SOURCE, Project
 
 pytestmark = pytest.mark.container
 
 VERSION = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]["version"]
 IMAGE = SOURCE / f"results/images/cmit-pipeline_{VERSION}.sif"
-MODULES = "stages.core.training, stages.core.experts, datasets, peft, pyarrow, tqdm"
+MODULES = "stages.core.training.trainer, stages.core.experts.lora, datasets, peft, pyarrow, tqdm"
 LIST_FILES = f"""
 import json, sys
 import {MODULES}
@@ -77,7 +77,7 @@ def test_packages_are_the_images_own(image: Path) -> None:
     done = inside(image, SOURCE, LIST_FILES)
     files = json.loads(done.stdout.splitlines()[-1])
     ours = [file for file in files if file.startswith(f"{SOURCE}/")]
-    assert any(file.endswith("stages/core/training.py") for file in ours)
+    assert any(file.endswith("stages/core/training/trainer.py") for file in ours)
     assert not any("site-packages" in file for file in ours)
     assert all(file.startswith("/usr/") for file in set(files) - set(ours))
 

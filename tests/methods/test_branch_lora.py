@@ -8,11 +8,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from stages import methods
-from stages.core.backbone import load_backbone, token_losses
-from stages.core.branches import activity, build
-from stages.core.embeddings import mean_embeddings
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.core.backbone.losses import token_losses
+from stages.methods import registry as methods
+from stages.methods.layers.branches import activity, build
+from stages.methods.layers.embeddings import mean_embeddings
+from tests.helpers import battery
 
 THINGS, PLACES = battery.TASKS
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from stages import methods
-from stages.core.adaptive_rank import basis, cut, decompose, directions
-from stages.core.backbone import image_features, load_backbone
-from stages.core.grouped_experts import (
+from stages.core.backbone.features import image_features
+from stages.core.backbone.load import load_backbone
+from stages.core.experts.ranks import slot_name
+from stages.methods import registry as methods
+from stages.methods.layers.adaptive_rank import basis, cut, decompose, directions
+from stages.methods.layers.grouped_experts import (
     CentroidGate,
     TaskTexts,
     build,
@@ -19,8 +21,7 @@ from stages.core.grouped_experts import (
     seen_in,
     text_halves,
 )
-from stages.core.ranks import slot_name
-from tests.methods import battery
+from tests.helpers import battery
 
 FIRST, SECOND = battery.TASKS[:2]
 LIMITS = {"keep": 0.08, "novel": 0.99, "least": 2, "most": 4}

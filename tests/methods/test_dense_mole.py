@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from stages import methods
-from stages.core.backbone import load_backbone
-from stages.core.experts import Job
-from stages.core.ranks import slot_name
-from stages.core.slots import Slot
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.core.backbone.slots import Slot
+from stages.core.experts.job import Job
+from stages.core.experts.ranks import slot_name
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 METHOD = methods.load("dense_mole")
 THINGS, PLACES = battery.TASKS

@@ -6,13 +6,14 @@ from unittest import mock
 import pytest
 import torch
 
-from stages import methods
-from stages.core import training
-from stages.core.backbone import load_backbone, token_losses
-from stages.core.errors import InputError
-from stages.core.provenance import file_hash
+from stages.core.backbone.load import load_backbone
+from stages.core.backbone.losses import token_losses
+from stages.core.base.errors import InputError
+from stages.core.base.provenance import file_hash
+from stages.core.training import trainer as training
+from stages.methods import registry as methods
 from stages.predict import predict
-from tests.methods import battery
+from tests.helpers import battery
 
 TRAINED = [name for name in methods.names() if methods.load(name).trained_tasks(battery.TASKS)]
 

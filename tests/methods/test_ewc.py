@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stages import methods
-from stages.core.backbone import load_backbone
+from stages.core.backbone.load import load_backbone
 from stages.methods import ewc
-from tests.methods import battery
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 
 class TwoParameters(torch.nn.Module):

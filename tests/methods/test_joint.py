@@ -2,9 +2,9 @@
 
 from datasets import Dataset
 
-from stages import methods
-from stages.core.backbone import load_backbone
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 
 def test_one_job_and_only_the_last_row_of_the_matrix():
@@ -12,7 +12,7 @@ def test_one_job_and_only_the_last_row_of_the_matrix():
     assert method.trained_tasks(tasks) == ["c"]
     assert method.starts_from("c", tasks, None) == []
     assert method.reads_data("c", tasks) == tasks
-    cells = [[method.active(stage, task, tasks) for task in tasks] for stage in range(4)]
+    cells = [[method.active(step, task, tasks) for task in tasks] for step in range(4)]
     assert cells == [[[]] * 3, [None] * 3, [None] * 3, [["c"]] * 3]
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages import methods
-from stages.core.backbone import load_backbone
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
 from stages.methods.lwf import distillation
-from tests.methods import battery
+from tests.helpers import battery
 
 
 def by_hand(before, now, temperature):

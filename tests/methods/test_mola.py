@@ -2,9 +2,9 @@
 
 import pytest
 
-from stages import methods
-from stages.core.experts import Job
-from tests.methods import battery
+from stages.core.experts.job import Job
+from stages.methods import registry as methods
+from tests.helpers import battery
 from tests.methods.test_dense_mole import LARGE, POCKET, parameters
 
 METHOD = methods.load("mola")

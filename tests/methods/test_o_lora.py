@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages import methods
-from stages.core.backbone import load_backbone
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_training_makes_the_new_expert_more_orthogonal(tiny_folder, first, tmp_p
 
 def test_all_experts_so_far_answer():
     method, tasks = methods.load("o_lora"), ["a", "b", "c"]
-    assert [method.active(stage, "a", tasks) for stage in range(4)] == [
+    assert [method.active(step, "a", tasks) for step in range(4)] == [
         [],
         ["a"],
         ["a", "b"],

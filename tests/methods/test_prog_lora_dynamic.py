@@ -7,11 +7,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from stages import methods
-from stages.core.backbone import generate, load_backbone
-from stages.core.pools import Selector
+from stages.core.backbone.decoding import generate
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
+from stages.methods.layers.pools import Selector
 from tests.conftest import make_row
-from tests.methods import battery
+from tests.helpers import battery
 
 FIRST, SECOND = battery.TASKS[:2]
 NAME = "prog_lora_dynamic"

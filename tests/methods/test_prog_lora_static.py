@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages import methods
-from stages.core.backbone import load_backbone
-from stages.core.pools import Prototypes
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
+from stages.methods.layers.pools import Prototypes
+from tests.helpers import battery
 
 FIRST, SECOND = battery.TASKS[:2]
 NAME = "prog_lora_static"
@@ -98,7 +98,7 @@ def test_only_the_new_block_learns(stream):
 
 def test_a_finished_task_keeps_its_own_state():
     method, tasks = methods.load(NAME), ["a", "b", "c"]
-    cells = [[method.active(stage, task, tasks) for task in tasks] for stage in range(4)]
+    cells = [[method.active(step, task, tasks) for task in tasks] for step in range(4)]
     assert cells == [
         [[], [], []],
         [["a"], ["a"], ["a"]],

@@ -7,8 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from stages import methods
-from tests.methods import battery, test_every_method
+from stages.methods import registry as methods
+from tests.helpers import battery
+from tests.methods import test_every_method
 from tests.methods.test_every_method import (  # noqa: F401 - run here with the stream below
     data,
     last,

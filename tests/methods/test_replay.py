@@ -3,9 +3,9 @@
 import pytest
 from datasets import Dataset
 
-from stages import methods
-from stages.core.experts import Job
-from tests.methods import battery
+from stages.core.experts.job import Job
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 TASKS = ["a", "b", "c"]
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from stages import methods
-from stages.core.backbone import load_backbone
-from tests.methods import battery
+from stages.core.backbone.load import load_backbone
+from stages.methods import registry as methods
+from tests.helpers import battery
 
 METHOD = methods.load("sparse_mole")
 THINGS = battery.TASKS[0]

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from stages import allocate_experts
-from stages.core import artifacts, cli
-from stages.core.errors import InputError
+from stages.core.base import artifacts, cli
+from stages.core.base.errors import InputError
 
 CONFIG = {
-    "budget": {"ratio": 0.5, "module_score": "l2", "vision_floor": 0.0, "modality": "curriculum"},
+    "budget": {"ratio": 0.5, "tower_score": "l2", "vision_floor": 0.0, "modality": "curriculum"},
     "allocation": {"strategy": "gradient"},
     "profile": {"include_bias": False, "loss": "sample_mean"},
     "expert": {"rank": 2, "alpha": 4},
@@ -38,7 +38,7 @@ SHAPES = {  # fused in the vision encoder; separate with fewer key/value heads i
 
 def rows(scores: dict = SCORES) -> list[dict]:
     return [
-        {"module": module, "block": block, "slot": slot, "score": score}
+        {"tower": module, "block": block, "slot": slot, "score": score}
         for (module, block, slot), score in reversed(scores.items())
     ]
 
@@ -49,33 +49,31 @@ def allocate(scores: dict = SCORES, seed: int = 0, task: str = "signs", **change
 
 
 def allocated(allocation: dict) -> list[str]:
-    return [
-        f"{s['module']}.{s['block']}.{s['slot']}" for s in allocation["slots"] if s["allocated"]
-    ]
+    return [f"{s['tower']}.{s['block']}.{s['slot']}" for s in allocation["slots"] if s["allocated"]]
 
 
 def test_budget_and_slots() -> None:
     found = allocate()
     # 8 slots, half of them: 4. The vision encoder's share is 5/17 of 4 = 1.18, so 1.
     assert (found["total_slots"], found["budget"]) == (8, 4)
-    assert found["modules"]["vision"] == {
+    assert found["towers"]["vision"] == {
         "score": pytest.approx(5), "ratio": pytest.approx(5 / 17), "slots": 4, "budget": 1,
     }  # fmt: skip
-    assert found["modules"]["llm"] == {
+    assert found["towers"]["llm"] == {
         "score": pytest.approx(12), "ratio": pytest.approx(12 / 17), "slots": 4, "budget": 3,
     }  # fmt: skip
     assert allocated(found) == ["vision.0.o", "llm.0.qkv", "llm.0.o", "llm.1.o"]
 
 
-def test_ranks_within_each_module() -> None:
-    ranks = [slot["rank"] for slot in allocate()["slots"]]
+def test_order_within_each_tower() -> None:
+    ranks = [slot["order"] for slot in allocate()["slots"]]
     assert ranks == [3, 1, 2, 4, 3, 1, 4, 2]  # of equal zeros the lower block and qkv first
 
 
 def test_trainable_parameters() -> None:
     """rank x (inputs + outputs), summed over the linears of a slot."""
     found = allocate()
-    per_slot = {f"{s['module']}.{s['block']}.{s['slot']}": s for s in found["slots"]}
+    per_slot = {f"{s['tower']}.{s['block']}.{s['slot']}": s for s in found["slots"]}
     assert per_slot["vision.0.qkv"]["trainable_parameters"] == 2 * (12 + 4)
     assert per_slot["llm.0.qkv"]["trainable_parameters"] == 2 * (12 + 8 + 8)
     assert found["trainable_parameters"] == 2 * (8 + 28 + 12 + 12)
@@ -89,17 +87,17 @@ def test_no_and_all_slots(ratio: float, count: int) -> None:
     assert (found["trainable_parameters"] == 0) == (ratio == 0)
 
 
-def test_a_silent_module_gets_nothing() -> None:
+def test_a_silent_tower_gets_nothing() -> None:
     scores = {key: 0.0 if key[0] == "vision" else value for key, value in SCORES.items()}
     found = allocate(scores)
-    assert found["modules"]["vision"]["budget"] == 0
-    assert found["modules"]["llm"]["budget"] == 4
+    assert found["towers"]["vision"]["budget"] == 0
+    assert found["towers"]["llm"]["budget"] == 4
 
 
-def test_rank_is_by_score_whatever_the_strategy() -> None:
+def test_order_is_by_score_whatever_the_strategy() -> None:
     top = allocate(allocation={"strategy": "top"})
     assert allocated(top) == ["vision.1.qkv", "llm.0.qkv", "llm.1.qkv", "llm.1.o"]
-    assert [s["rank"] for s in top["slots"]] == [s["rank"] for s in allocate()["slots"]]
+    assert [s["order"] for s in top["slots"]] == [s["order"] for s in allocate()["slots"]]
 
 
 def test_random_follows_seed_and_task() -> None:
@@ -114,11 +112,11 @@ def test_random_follows_seed_and_task() -> None:
 def test_modality_only() -> None:
     found = allocate(budget={"modality": "vision_only", "ratio": 1})
     assert {name.split(".")[0] for name in allocated(found)} == {"vision"}
-    assert found["modules"]["llm"]["budget"] == 0
+    assert found["towers"]["llm"]["budget"] == 0
 
 
 def test_broken_profile_names_the_task() -> None:
-    with pytest.raises(InputError, match="task 'signs', module 'vision'"):
+    with pytest.raises(InputError, match="task 'signs', tower 'vision'"):
         allocate({**SCORES, ("vision", 0, "o"): float("nan")})
 
 

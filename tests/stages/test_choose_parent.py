@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from known_routers import write_constant_router
 
 from stages import choose_parent
-from stages.core import artifacts, cli
+from stages.core.base import artifacts, cli
+from tests.helpers.known_routers import write_constant_router
 
 choose = choose_parent.choose_parent
 
@@ -75,7 +75,7 @@ class TestCommand:
     def test_mean_losses_and_parent(self, folder) -> None:
         found = self.run(folder, "abc")
         assert found["losses"] == self.mean_losses
-        assert (found["task"], found["stage"], found["parent"]) == ("d", 4, "c")
+        assert (found["task"], found["step"], found["parent"]) == ("d", 4, "c")
         assert (found["require_threshold"], found["thresholds"]) == (False, None)
 
     def test_ties_go_to_the_earlier_task_of_the_stream(self, folder) -> None:
@@ -84,7 +84,7 @@ class TestCommand:
 
     def test_the_first_task_has_no_parent(self, folder) -> None:
         found = self.run(folder, "")
-        assert (found["stage"], found["parent"], found["losses"]) == (1, None, {})
+        assert (found["step"], found["parent"], found["losses"]) == (1, None, {})
 
     def test_transfer_switched_off(self, folder) -> None:
         assert self.run(folder, "abc", enabled=False)["parent"] is None

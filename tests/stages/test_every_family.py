@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.core import artifacts
-from stages.core.config import complete
-from tests.core.tiny_families import MAKERS, write_backbone
+from stages.core.base import artifacts
+from stages.core.base.config import complete
+from tests.helpers.tiny_families import MAKERS, write_backbone
 
 TASKS = ["tiny_caption", "tiny_ground"]
 CONFIG = {
@@ -100,7 +100,7 @@ def test_a_stream_of_two_tasks(family: str, tmp_path: Path) -> None:
     )
 
     cells = artifacts.read_table("scores", scores).to_pylist()
-    found = {(row["stage"], row["task"]) for row in cells}
+    found = {(row["step"], row["task"]) for row in cells}
     assert found == {(stage, task) for stage in range(3) for task in TASKS}
     routed = artifacts.read_table("routes", path("routes", TASKS[1])).to_pylist()
     assert any(row["experts"] for row in routed)  # else only the backbone has answered

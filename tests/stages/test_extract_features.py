@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stages.extract_features import extract_features
+from stages.core.backbone.features import extract_features
 from tests.conftest import make_row
 
 

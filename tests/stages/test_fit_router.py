@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from known_routers import cluster
 
 from stages import fit_router
-from stages.core import artifacts, autoencoder, cli
-from stages.core.errors import InputError
+from stages.core.base import artifacts, cli
+from stages.core.base.errors import InputError
+from stages.core.dmole import autoencoder
+from tests.helpers.known_routers import cluster
 
 ROUTER = {
     "hidden": 16,

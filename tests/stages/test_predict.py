@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from stages import methods
-from stages.core import artifacts
-from stages.core.backbone import load_backbone
-from stages.core.errors import InputError
-from stages.core.experts import ExpertModel
+from stages.core.backbone.load import load_backbone
+from stages.core.base import artifacts
+from stages.core.base.errors import InputError
+from stages.core.experts.lora import ExpertModel
+from stages.methods import registry as methods
 from stages.predict import distinct_sets, predict, untouched_answers
 from stages.predict_backbone import predict_backbone
 from tests.conftest import make_row
@@ -61,12 +61,12 @@ def plain_answer(folder, states, names, row):
 
 
 def test_the_memoised_matrix_equals_brute_force(tiny, tiny_folder, states, test_rows):
-    """Every cell (sample, stage) evaluated on its own gives the text joined from the memo."""
+    """Every cell (sample, step) evaluated on its own gives the text joined from the memo."""
     choices = [[], ["t1"], ["t2", "t1"], ["t3"]]
     routes = [
-        {"sample_id": sample, "stage": stage, "experts": choices[(stage * 3 + i) % 4]}
+        {"sample_id": sample, "step": step, "experts": choices[(step * 3 + i) % 4]}
         for i, sample in enumerate(test_rows)
-        for stage in range(4)
+        for step in range(4)
     ]
     sets = distinct_sets(routes)
     answers = predict(

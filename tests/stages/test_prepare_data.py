@@ -12,10 +12,10 @@ import yaml
 from PIL import Image
 
 from stages import prepare_data
-from stages.core import artifacts, cli
-from stages.core.errors import InputError
-from stages.core.manifests import load_manifest
-from tests import cmit_tree
+from stages.core.base import artifacts, cli
+from stages.core.base.errors import InputError
+from stages.core.data.manifests import load_manifest
+from tests.helpers import cmit_tree
 
 CMIT = Path(__file__).parents[2] / "data_manifests" / "cmit"
 MAX_PIXELS = 10_000

@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from stages import profile_gradients as stage
-from stages.core import artifacts
-from stages.core.slots import find_slots
-from tests.core.test_slots import qwen2_vl
+from stages.core.backbone.slots import find_slots
+from stages.core.base import artifacts
+from stages.core.dmole import gradients
+from tests.core.backbone.test_slots import qwen2_vl
 
 
 def plain_losses(backbone, rows):
@@ -90,7 +91,7 @@ def test_fused_qkv_of_another_architecture():
     model.config.image_token_id %= 300
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).int()
     inputs["labels"] = inputs["input_ids"]
-    meter = stage.GradientMeter(SimpleNamespace(model=model, slots=find_slots(model)), False)
+    meter = gradients.GradientMeter(SimpleNamespace(model=model, slots=find_slots(model)), False)
     for _ in range(2):  # accumulates over batches
         model(**inputs).loss.backward()
     meter.close_fold(1.0)

@@ -12,12 +12,12 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from synthetic_run import SyntheticRun
 
 from stages import report
-from stages.core.artifacts import write_table
-from stages.core.continual import continual_metrics
-from stages.core.errors import InputError
+from stages.core.base.artifacts import write_table
+from stages.core.base.errors import InputError
+from stages.core.evaluation.stream_metrics import continual_metrics
+from tests.helpers.synthetic_run import SyntheticRun
 
 PROJECT = Path(__file__).parents[2]
 TASKS = ["caption", "choice", "box"]
@@ -118,17 +118,17 @@ def test_matrix_shows_every_score_and_its_interval(page, run, method):
         "2 · choice",
         "3 · box",
     ]
-    for stage, row in enumerate(rows):
-        assert row[1:] == [f"{run.score(method, 0, stage, i):.1f}" for i in range(3)]
-        for i, tip in enumerate(page.tips[f"matrix:{method}"][1 + stage][1:]):
-            value = run.score(method, 0, stage, i)
+    for step, row in enumerate(rows):
+        assert row[1:] == [f"{run.score(method, 0, step, i):.1f}" for i in range(3)]
+        for i, tip in enumerate(page.tips[f"matrix:{method}"][1 + step][1:]):
+            value = run.score(method, 0, step, i)
             assert f"{value:.2f}, 95% interval {value - 4:.2f} to {value + 4:.2f}, n = 20" in tip
 
 
 def test_cells_not_measured_are_dashes(page):
     rows = [row[1:] for row in page.tables["matrix:individual"][1:]]
-    dashes = {(stage, i) for stage, row in enumerate(rows) for i, t in enumerate(row) if t == "–"}
-    assert dashes == {(stage, i) for stage in range(4) for i in range(3) if stage != i + 1}
+    dashes = {(step, i) for step, row in enumerate(rows) for i, t in enumerate(row) if t == "–"}
+    assert dashes == {(step, i) for step in range(4) for i in range(3) if step != i + 1}
 
 
 def test_cells_are_marked_as_own_and_unseen(html):
@@ -152,7 +152,7 @@ def test_missing_metrics_name_their_cells(page):
     head, *rows = page.tables["metrics"]
     shown = dict(zip(head, rows[2], strict=True))
     assert shown["bwt"] == "missing: cells A[3,1], A[3,2]"
-    # avg needs stages 1..3 of all tasks: nine cells less the diagonal's three
+    # avg needs steps 1..3 of all tasks: nine cells less the diagonal's three
     assert shown["avg"] == "missing: cells A[1,2], A[1,3], A[2,1] and 3 more"
     assert "A[3,2]" in page.tips["metrics"][3][head.index("avg")]
     assert re.fullmatch(r"\d+\.\d\d", shown["mft"])
@@ -164,9 +164,9 @@ def test_every_metric_is_defined(html, page):
 
 
 def test_several_seeds_give_means_and_intervals(seeds_page, seeds):
-    for stage in range(4):
-        values = [seeds.score("dmole", seed, stage, 1) for seed in seeds.seeds]
-        assert seeds_page.tables["matrix:dmole"][1 + stage][2] == f"{fmean(values):.1f}"
+    for step in range(4):
+        values = [seeds.score("dmole", seed, step, 1) for seed in seeds.seeds]
+        assert seeds_page.tables["matrix:dmole"][1 + step][2] == f"{fmean(values):.1f}"
     finals = [fmean(seeds.score("dmole", seed, 3, i) for i in range(3)) for seed in seeds.seeds]
     head, row, *_ = seeds_page.tables["metrics"]
     spread = 4.302653 * stdev(finals) / 3**0.5  # Student's t, two degrees of freedom
@@ -208,9 +208,9 @@ def test_the_comparison_stands_in_a_markdown_file_too(seeds_page, seeds):
 
 
 def test_unparsed_answers_of_the_last_stage(page, seeds_page, html):
-    # (stage + i) % 4 of the fixture at stage 3; the first task's kind has none
+    # (step + i) % 4 of the fixture at step 3; the first task's kind has none
     assert page.tables["unparsed"][1] == ["dmole", "0 / 20", "0 / 20", "1 / 20"]
-    # individual is measured at stage i only
+    # individual is measured at step i only
     assert page.tables["unparsed"][3] == ["individual", "0 / 20", "3 / 20", "1 / 20"]
     assert seeds_page.tables["unparsed"][1] == ["dmole", "0 / 60", "0 / 60", "3 / 60"]
 
@@ -234,7 +234,7 @@ def test_run_times_are_sums_over_jobs(page, run):
 
 def test_routing_table_counts_samples(page):
     row = page.tables["routing"][1]
-    # last stage: 3 tasks x 20; stages 1 and 2: (1 + 2) x 20 seen, (2 + 1) x 20 unseen
+    # last step: 3 tasks x 20; steps 1 and 2: (1 + 2) x 20 seen, (2 + 1) x 20 unseen
     assert (row[:3], row[6:8]) == (["dmole", "0", "60"], ["60", "60"])
     assert len(page.tables["routing"]) == 2  # static methods have no routing
 
@@ -272,7 +272,7 @@ def test_sections_without_inputs_say_so(tmp_path):
 def test_routes_of_static_methods_are_left_out(tmp_path):
     run = SyntheticRun(tmp_path, ["only"], methods=("seq_ft",)).write()
     rows = [
-        {"sample_id": "s", "stage": 1, "experts": ["only"]}
+        {"sample_id": "s", "step": 1, "experts": ["only"]}
         | dict.fromkeys(("best_task", "ratio", "n_under"))
     ]
     path = tmp_path / "seed0/seq_ft/routes/only.parquet"

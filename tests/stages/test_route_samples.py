@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from known_routers import write_constant_router
 
-from stages import methods, route_samples
-from stages.core import artifacts, cli
+from stages import route_samples
+from stages.core.base import artifacts, cli
+from stages.methods import registry as methods
 from stages.methods.base import Method
+from tests.helpers.known_routers import write_constant_router
 
 TASKS = ["a", "b", "c"]
 ROUTING = {"second": "rank", "threshold_scale": 1.0}
@@ -16,17 +17,17 @@ ROUTING = {"second": "rank", "threshold_scale": 1.0}
 
 class TestStatic:
     class Own(Method):
-        """The task's own state from its stage on; no cell before."""
+        """The task's own state from its step on; no cell before."""
 
-        def active(self, stage, task, tasks):
-            return [task] if stage > tasks.index(task) else None
+        def active(self, step, task, tasks):
+            return [task] if step > tasks.index(task) else None
 
     def test_one_row_per_sample_and_cell(self) -> None:
         found = list(route_samples.route_static(self.Own(), "b", TASKS, ["x", "y"]))
         unrouted = {"best_task": None, "ratio": None, "n_under": None}
         assert found == [
-            {"sample_id": sample, "stage": stage, "experts": ["b"], **unrouted}
-            for stage in (2, 3)
+            {"sample_id": sample, "step": step, "experts": ["b"], **unrouted}
+            for step in (2, 3)
             for sample in ("x", "y")
         ]
 
@@ -45,7 +46,7 @@ class TestByThreshold:
         found = route_samples.route_by_threshold(
             self.losses, self.thresholds, ["x", "y"], ROUTING | routing, parents
         )
-        return {(row["sample_id"], row["stage"]): row for row in found}
+        return {(row["sample_id"], row["step"]): row for row in found}
 
     def test_only_tasks_up_to_the_stage_take_part(self) -> None:
         found = self.routes()
@@ -86,7 +87,7 @@ class TestCommand:
         return tmp_path
 
     def write_transfer(self, folder, task: str, parent: str | None) -> None:
-        content = {"task": task, "stage": 1, "parent": parent, "losses": {}, "thresholds": None}
+        content = {"task": task, "step": 1, "parent": parent, "losses": {}, "thresholds": None}
         content |= {"require_threshold": False, "provenance": {}}
         artifacts.write_json("transfer", folder / f"{task}.transfer.json", content)
 
@@ -103,7 +104,7 @@ class TestCommand:
     def run(self, folder, argv: list[str]) -> dict:
         cli.run(route_samples.main, argv)
         found = artifacts.read_table("routes", folder / "out.parquet").to_pylist()
-        return {(row["sample_id"], row["stage"]): row for row in found}
+        return {(row["sample_id"], row["step"]): row for row in found}
 
     def fails(self, capsys, folder, argv: list[str]) -> str:
         with pytest.raises(SystemExit) as stop:
@@ -118,7 +119,7 @@ class TestCommand:
         assert [found["y", t]["experts"] for t in range(4)] == [[], [], ["b"], ["b", "c"]]
         assert [found["z", t]["experts"] for t in range(4)] == [[], [], [], []]
         assert found["z", 3] == {
-            "sample_id": "z", "stage": 3, "experts": [],
+            "sample_id": "z", "step": 3, "experts": [],
             "best_task": "c", "ratio": 4.5, "n_under": 0,
         }  # fmt: skip
         notes = artifacts.metadata(folder / "out.parquet")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stages import sample_subset
-from stages.core import artifacts, cli
-from stages.core.errors import InputError
+from stages.core.base import artifacts, cli
+from stages.core.base.errors import InputError
 
 TASK = {"name": "things", "kind": "open_vqa", "metric": "accuracy", "max_new_tokens": 10}
 

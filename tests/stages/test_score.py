@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages import score
-from stages.core import artifacts, cli
+from stages.core.base import artifacts, cli
 
 TASKS = ["shapes", "boxes"]
 CONFIG = json.dumps({"score": {"bootstrap": 50}})
@@ -48,11 +48,11 @@ UNPARSED = {("shapes", 0): 0, ("shapes", 1): 0, ("shapes", 2): 1,
             ("boxes", 0): 1, ("boxes", 1): 1, ("boxes", 2): 0}  # fmt: skip
 
 
-def routes_of(rows, stages):
+def routes_of(rows, steps):
     return [
-        {"sample_id": row["sample_id"], "stage": stage, "experts": list(experts),
+        {"sample_id": row["sample_id"], "step": step, "experts": list(experts),
          "best_task": None, "ratio": None, "n_under": None}
-        for stage, experts in stages.items()
+        for step, experts in steps.items()
         for row in rows
     ]  # fmt: skip
 
@@ -103,11 +103,11 @@ def test_matrix_metrics_and_intervals(tmp_path, files, capsys):
     score.main(flags)
 
     rows = artifacts.read_table("scores", scores_path).to_pylist()
-    assert [(r["task"], r["stage"]) for r in rows] == [(t, s) for t in TASKS for s in (0, 1, 2)]
+    assert [(r["task"], r["step"]) for r in rows] == [(t, s) for t in TASKS for s in (0, 1, 2)]
     for row in rows:
-        assert row["value"] == MATRIX[row["stage"]][TASKS.index(row["task"])]
+        assert row["value"] == MATRIX[row["step"]][TASKS.index(row["task"])]
         assert row["n"] == (4 if row["task"] == "shapes" else 2)
-        assert row["n_unparsed"] == UNPARSED[row["task"], row["stage"]]
+        assert row["n_unparsed"] == UNPARSED[row["task"], row["step"]]
         assert row["metric"] == ("choice" if row["task"] == "shapes" else "iou")
         assert (row["method"], row["seed"]) == ("dmole", 0)
         assert 0.0 <= row["low"] <= row["value"] <= row["high"] <= 100.0
@@ -168,7 +168,7 @@ def test_stages_without_routes_leave_cells_empty(tmp_path, files):
     assert run["metrics"]["mft"] == {
         "value": None,
         "per_task": {"shapes": None, "boxes": 100.0},
-        "missing": [{"stage": 1, "task": "shapes"}],
+        "missing": [{"step": 1, "task": "shapes"}],
     }
 
 
@@ -179,13 +179,13 @@ def test_a_shared_answer_is_scored_once():
         calls.append((sample, text))
         return 100.0, True
 
-    routes = [{"sample_id": "x", "stage": t, "experts": ["e"]} for t in range(5)]
-    found = score.score_stages(
+    routes = [{"sample_id": "x", "step": t, "experts": ["e"]} for t in range(5)]
+    found = score.score_steps(
         scorer, ["x"], routes, [{"sample_id": "x", "experts": ["e"], "text": "hi"}],
         resamples=10, seed=0,
     )  # fmt: skip
     assert calls == [("x", "hi")]
-    assert {stage: result.value for stage, result in found.items()} == dict.fromkeys(range(5), 100)
+    assert {step: result.value for step, result in found.items()} == dict.fromkeys(range(5), 100)
 
 
 def drop(rows, n):
@@ -199,8 +199,8 @@ GOOD_ANSWERS = answers_of(SHAPES, SHAPE_ANSWERS)
 @pytest.mark.parametrize(
     ("rows", "routes", "answers", "words"),
     [
-        (SHAPES, GOOD_ROUTES, drop(GOOD_ANSWERS, 5), "'s1' after stage 1.*no prediction"),
-        (SHAPES, drop(GOOD_ROUTES, 5), GOOD_ANSWERS, "'s1' has no route after stage 1"),
+        (SHAPES, GOOD_ROUTES, drop(GOOD_ANSWERS, 5), "'s1' after step 1.*no prediction"),
+        (SHAPES, drop(GOOD_ROUTES, 5), GOOD_ANSWERS, "'s1' has no route after step 1"),
         (SHAPES, [*GOOD_ROUTES, GOOD_ROUTES[5]], GOOD_ANSWERS, "'s1' is routed twice"),
         (SHAPES, GOOD_ROUTES, [*GOOD_ANSWERS, GOOD_ANSWERS[5]], "two predictions for sample 's1'"),
         (SHAPES[:3], GOOD_ROUTES, GOOD_ANSWERS, "'s3', which is no test row"),
@@ -251,7 +251,7 @@ def test_matrix_flag_prints_every_variant(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["bwt"] == {"value": -10.0, "per_task": {"a": -10.0}, "missing": []}
     assert found["maa"]["value"] == 80.0
-    assert found["fwt"]["missing"] == [{"stage": 0, "task": "b"}, {"stage": 1, "task": "b"}]
+    assert found["fwt"]["missing"] == [{"step": 0, "task": "b"}, {"step": 1, "task": "b"}]
     path.write_text("after,a,b\n1,80,x\n")
     code, message = fails(capsys, ["--matrix", str(path)])
     assert code == 1 and "line 2, column 'b': 'x'" in message

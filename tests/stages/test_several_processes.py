@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.core import artifacts
-from stages.core.backbone import load_backbone
-from stages.core.experts import ExpertModel
+from stages.core.backbone.load import load_backbone
+from stages.core.base import artifacts
+from stages.core.experts.lora import ExpertModel
 from tests.conftest import make_row
-from tests.stages import gpu_stages
+from tests.helpers import gpu_stages
 
 TASK = {
     "name": "b",
@@ -28,7 +28,7 @@ TASK = {
 def launch(count: int, module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a module in so many processes of one thread, as the rules do."""
     return subprocess.run(
-        [sys.executable, "-m", "stages.core.launch", str(count), module, *map(str, arguments)],
+        [sys.executable, "-m", "stages.core.base.launch", str(count), module, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=1800,
@@ -69,7 +69,7 @@ def outputs(given, tmp_path_factory):
     """What one process made, and what two made."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for count, out in ((1, one), (2, two)):
-        done = launch(count, "tests.stages.gpu_stages", given, out)
+        done = launch(count, "tests.helpers.gpu_stages", given, out)
         assert done.returncode == 0, done.stdout + done.stderr
     return one, two
 
@@ -117,6 +117,6 @@ def test_training_at_the_same_batch_size(outputs):
 
 
 def test_one_process_that_dies_fails_the_job_with_its_own_error():
-    done = launch(2, "tests.stages.dying_worker")
+    done = launch(2, "tests.helpers.dying_worker")
     assert done.returncode != 0
     assert "error: row s7 of this process is bad." in done.stderr

@@ -7,12 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages import methods, train_expert
-from stages.allocate_experts import allocate_experts
-from stages.core import artifacts, training
-from stages.core.backbone import load_backbone
-from stages.core.errors import InputError
-from stages.core.experts import Job
+from stages import train_expert
+from stages.core.backbone.load import load_backbone
+from stages.core.base import artifacts
+from stages.core.base.errors import InputError
+from stages.core.dmole.allocation import allocate_experts
+from stages.core.experts.job import Job
+from stages.core.training import trainer as training
+from stages.core.training.checkpoints import claim
+from stages.methods import registry as methods
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 TASK = {
@@ -22,7 +25,7 @@ TASK = {
     "max_new_tokens": 5,
     "min_new_tokens": 0,
 }
-BUDGET = {"ratio": 0.5, "module_score": "l2", "vision_floor": 0.0, "modality": "curriculum"}
+BUDGET = {"ratio": 0.5, "tower_score": "l2", "vision_floor": 0.0, "modality": "curriculum"}
 
 
 def used(**changes):
@@ -47,7 +50,7 @@ def used(**changes):
 
 
 def allocation(keys):
-    return {"slots": [{"module": m, "block": b, "slot": k, "allocated": True} for m, b, k in keys]}
+    return {"slots": [{"tower": m, "block": b, "slot": k, "allocated": True} for m, b, k in keys]}
 
 
 def run(folder, data, out, method="dmole", states=None, transfer=None, keys=None, **changes):
@@ -173,11 +176,11 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(
 
 def test_a_checkpoint_of_another_run_is_not_resumed(tmp_path):
     checkpoints = tmp_path / "c"
-    training.claim(checkpoints, {"run": 1})
+    claim(checkpoints, {"run": 1})
     (checkpoints / "phase0").mkdir()
-    training.claim(checkpoints, {"run": 1})
+    claim(checkpoints, {"run": 1})
     assert (checkpoints / "phase0").exists()
-    training.claim(checkpoints, {"run": 2})
+    claim(checkpoints, {"run": 2})
     assert not (checkpoints / "phase0").exists()
 
 
@@ -205,8 +208,8 @@ def test_ranks_match_the_size_of_given_allocations(tiny_folder, data, tmp_path):
     """Experts of rank 8 on the language model's half of the slots, which are the smaller ones."""
     slots = load_backbone(tiny_folder, SETTINGS).slots
     content = allocate_experts(
-        [{"module": s.module, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots],
-        {f"{s.module}.{s.block}.{s.kind}": s.shapes for s in slots},
+        [{"tower": s.tower, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots],
+        {f"{s.tower}.{s.block}.{s.kind}": s.shapes for s in slots},
         "b",
         0,
         budget=BUDGET | {"modality": "llm_only"},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import Project
+from tests.helpers.project import Project
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.core import artifacts
-from tests import cmit_tree
-from tests.workflow.project import Project
+from stages.core.base import artifacts
+from tests.helpers import cmit_tree
+from tests.helpers.project import Project
 
 # One process per job, since there is no GPU here, and few steps; everything else is the paper's.
 SMALL = {
@@ -42,7 +42,7 @@ def test_the_nine_tasks_run_from_their_published_files_to_the_scores(
 
     results = project.folder / "results/cmit"
     scores = artifacts.read_table("scores", results / "scores.parquet").to_pylist()
-    cells = {(row["stage"], row["task"]) for row in scores}
+    cells = {(row["step"], row["task"]) for row in scores}
     assert cells == {(stage, task) for stage in range(10) for task in cmit_tree.TASKS}
     found = {row["task"]: row["metric"] for row in scores}
     captions = dict.fromkeys(["vizwiz_caption", "textcaps", "flickr30k"], "cider")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from stages.core.config import PRESETS, load_config, schema
-from stages.core.scopes import STAGE_KEYS
+from stages.core.base.config import PRESETS, load_config, schema
+from stages.core.runs.runs import STAGE_KEYS
 
 FOLDER = Path("workflow/config")
 OTHER_WORKFLOW = FOLDER / "pocket_backbone.yaml"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import cmit_tree
-from tests.workflow.project import PARENTS, Project, transfer
+from tests.helpers import cmit_tree
+from tests.helpers.project import PARENTS, Project, transfer
 
 TASKS = list(PARENTS)
 

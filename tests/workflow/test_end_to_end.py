@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.core import artifacts
-from tests.workflow.project import Project
+from stages.core.base import artifacts
+from tests.helpers.project import Project
 
 ROOT = Path("results/tiny")
 SEED = ROOT / "seed0"
@@ -67,7 +67,7 @@ def test_every_artefact_is_there_and_readable(done: Project) -> None:
             assert artifacts.read_json(name, root / SEED / folder / f"{task}.json")["task"] == task
         assert (root / SEED / "dmole/experts" / task / "adapter_model.safetensors").is_file()
     scores = artifacts.read_table("scores", root / ROOT / "scores.parquet").to_pylist()
-    assert {(row["method"], row["stage"], row["task"]) for row in scores} == {
+    assert {(row["method"], row["step"], row["task"]) for row in scores} == {
         (method, stage, task)
         for method in ("dmole", "seq_ft")
         for stage in range(4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.project import Project
+from tests.helpers.project import Project
 
 
 def ran(project: Project) -> set[tuple[str, str, str]]:
@@ -27,13 +27,13 @@ def test_nothing_to_do_after_a_run(pretended: Project) -> None:
 
 
 def test_editing_the_routing_code_reruns_no_training(finished: Project) -> None:
-    with (finished.folder / "stages/core/routing.py").open("a") as code:
+    with (finished.folder / "stages/core/dmole/routing.py").open("a") as code:
         code.write("\nCHANGED = 1\n")
     assert rules(finished) == {"route_samples", "predict", "score", "report"}
 
 
 def test_editing_a_comment_or_docstring_reruns_nothing(finished: Project) -> None:
-    with (finished.folder / "stages/core/routing.py").open("a") as code:
+    with (finished.folder / "stages/core/dmole/routing.py").open("a") as code:
         code.write("\n# a remark\n")
     edit(finished.folder / "stages/methods/dmole.py", '"""', '"""Also: ')
     assert rules(finished) == set()

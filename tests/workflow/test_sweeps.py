@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.core.config import complete
-from stages.core.scopes import Plan
-from tests.workflow.project import PARENTS, Project
+from stages.core.base.config import complete
+from stages.core.runs.runs import Runs
+from tests.helpers.project import PARENTS, Project
 
 SWEEPS = sorted(Path("workflow/config/sweeps").glob("*.yaml"))
 TASKS = list(PARENTS)
@@ -23,7 +23,7 @@ OWN = {
     **dict.fromkeys(
         [f"{rule}_slots" for rule in ("uniform", "random", "top", "bottom")], NEW_SLOTS
     ),
-    **dict.fromkeys(["module_score_sum", "vision_floor", "dmole_2x", "dmole_4x"], NEW_SLOTS),
+    **dict.fromkeys(["tower_score_sum", "vision_floor", "dmole_2x", "dmole_4x"], NEW_SLOTS),
     "v4_unrouted": NEW_SLOTS,
     "no_parent": {"train_expert", "route_samples", "predict"},
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
@@ -49,7 +49,7 @@ def test_a_sweep_runs_over_the_pocket_stream(sweep: Path) -> None:
     """With one command: `--configfile workflow/config/pocket.yaml <sweep>`."""
     base = yaml.safe_load(Path("workflow/config/pocket.yaml").read_text())
     config = complete(base | content(sweep), str(sweep))
-    Plan(config).check()
+    Runs(config).check()
     assert config["sweep"] == sweep.stem
     assert set(config["variants"]) <= set(config["methods"])
     assert f"`{sweep.stem}.yaml`" in Path("workflow/config/README.md").read_text()

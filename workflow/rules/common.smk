@@ -6,11 +6,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from stages.core.backbone import check_folder
-from stages.core.config import complete
-from stages.core.errors import InputError
-from stages.core.provenance import source_hash
-from stages.core.scopes import STAGE_KEYS, Plan, split_scope
+from stages.core.backbone.load import check_folder
+from stages.core.base.config import complete
+from stages.core.base.errors import InputError
+from stages.core.base.provenance import source_hash
+from stages.core.runs.runs import STAGE_KEYS, Runs, split_scope
 
 
 include: "environment.smk"
@@ -19,7 +19,7 @@ include: "environment.smk"
 try:
     CONFIG_FILES = list(map(os.path.relpath, workflow.configfiles))
     config.update(complete(config, ", ".join(CONFIG_FILES)))
-    plan = Plan(config)
+    plan = Runs(config)
     plan.check()
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
@@ -266,7 +266,7 @@ def rows_to_train_on(wildcards):
 
 def starting_states(wildcards):
     """The experts that training starts from; with D-MoLE the parent's."""
-    from stages.core.artifacts import read_json
+    from stages.core.base.artifacts import read_json
 
     file = transfer_file(wildcards)
     transfer = read_json("transfer", file) if file else None

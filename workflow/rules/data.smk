@@ -11,7 +11,7 @@ rule assemble_backbone:
         "results/backbones/logs/assemble_backbone.log",
     localrule: True
     shell:
-        "python -m stages.assemble_backbone --out {output} > {log} 2>&1"
+        "python -m stages.pocket.assemble_backbone --out {output} > {log} 2>&1"
 
 
 rule make_tiny_backbone:
@@ -21,9 +21,9 @@ rule make_tiny_backbone:
         "results/backbones/logs/make_tiny_backbone.log",
     localrule: True
     params:
-        source=source_of("make_tiny_backbone"),
+        source=source_of("tools.make_tiny_backbone"),
     shell:
-        "python -m stages.make_tiny_backbone --out {output} --seed 0 > {log} 2>&1"
+        "python -m stages.tools.make_tiny_backbone --out {output} --seed 0 > {log} 2>&1"
 
 
 rule prepare_data:
@@ -86,6 +86,6 @@ rule extract_features:
         config=slice_of("extract_features"),
         source=source_of("extract_features"),
     shell:
-        "python -m stages.core.launch {resources.gpu} stages.extract_features"
+        "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
         " --rows {input.rows} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"

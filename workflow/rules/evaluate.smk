@@ -47,7 +47,7 @@ rule predict_backbone:
         config=slice_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
-        "python -m stages.core.launch {resources.gpu} stages.predict_backbone"
+        "python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
         " --data {input.data} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 
@@ -77,7 +77,7 @@ rule predict:
         method=method_of,
         source=source_with_method("predict"),
     shell:
-        "python -m stages.core.launch {resources.gpu} stages.predict"
+        "python -m stages.core.base.launch {resources.gpu} stages.predict"
         " --method {params.method} --task {wildcards.task}"
         " --routes {input.routes} --data {input.data} --backbone {params.backbone}"
         " --untouched {input.untouched} {params.flags}"

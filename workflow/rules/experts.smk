@@ -32,7 +32,7 @@ rule train_expert:
         source=source_with_method("train_expert"),
         tasks=so_far,
     shell:
-        "python -m stages.core.launch {resources.gpu} stages.train_expert"
+        "python -m stages.core.base.launch {resources.gpu} stages.train_expert"
         " --method {params.method} --task {wildcards.task}"
         " --tasks {params.tasks} --data {input.data} --backbone {params.backbone} {params.flags}"
         " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints}"

@@ -7,7 +7,7 @@ rule report:
     input:
         scores=f"{SUMMARY}/scores.parquet",
         metrics=f"{SUMMARY}/metrics.json",
-        template="stages/core/report_template.html",
+        template="stages/core/report/template.html",
         published="workflow/report/dmole_table2.csv",
         profiles=of_runs("profile_gradients", "profiles/{task}.parquet"),
         allocations=of_runs("allocate_experts", "allocations/{task}.json"),

@@ -22,7 +22,7 @@ rule profile_gradients:
         config=slice_of("profile_gradients"),
         source=source_of("profile_gradients"),
     shell:
-        "python -m stages.core.launch {resources.gpu} stages.profile_gradients"
+        "python -m stages.core.base.launch {resources.gpu} stages.profile_gradients"
         " --subset {input.subset} --backbone {params.backbone}"
         " --config {params.config:q} --out {output} > {log} 2>&1"
 

@@ -1,0 +1,62 @@
+"""Greedy answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stages.core.backbone.losses import IMAGE_INPUTS
+from stages.core.backbone.prompts import Prompter
+from stages.core.base import distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from stages.core.backbone.load import Backbone
+
+
+def generate(
+    model: nn.Module, prompter: Prompter, batch: dict[str, Any], limits: dict[str, int]
+) -> list[str]:
+    """Greedy answers of a left-padded batch, stripped text."""
+    import torch
+
+    tokenizer = prompter.tokenizer
+    names = ("input_ids", "attention_mask", *IMAGE_INPUTS)
+    inputs = {name: batch[name] for name in names if name in batch}
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=limits["max_new_tokens"],
+            min_new_tokens=limits["min_new_tokens"] or None,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    answers = output[:, batch["input_ids"].shape[1] :]
+    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+
+def answer_rows(
+    backbone: Backbone,
+    model: nn.Module,
+    rows: list[dict[str, Any]],
+    limits: dict[str, int],
+    batch_size: int,
+    done: Callable[[int], Any],
+) -> dict[str, str]:
+    """Answers by sample id; rows of like length share a batch, and ``done`` hears of each.
+
+    The batches are divided among the processes; each gets all answers.
+    """
+    prompter, found = backbone.prompter, {}
+    order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
+    for start in distributed.mine(range(0, len(order), batch_size)):
+        part = order[start : start + batch_size]
+        batch = prompter.collate([prompter.generation_example(row) for row in part], side="left")
+        texts = generate(model, prompter, backbone.to_device(batch), limits)
+        found |= {row["sample_id"]: text for row, text in zip(part, texts, strict=True)}
+        done(len(part))
+    return {name: text for part in distributed.gather(found) for name, text in part.items()}

@@ -1,0 +1,41 @@
+"""Families of backbones: how each architecture takes images, one file per family.
+
+A family turns images into model inputs and into the text that stands for them, and reads the
+vision encoder's states. Everything else (slots, losses, experts, routing) is common.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stages.core.backbone.families import idefics3, internvl, llava, llava_next, qwen_vl
+from stages.core.backbone.families.base import Family
+from stages.core.base.errors import unknown
+
+FAMILIES: dict[str, type[Family]] = {  # by model_type of config.json
+    "idefics3": idefics3.Idefics3,
+    "internvl": internvl.InternVL,
+    "llava": llava.Llava,
+    "llava_next": llava_next.LlavaNext,
+    "qwen2_vl": qwen_vl.QwenVL,
+    "qwen2_5_vl": qwen_vl.QwenVL,
+    "smolvlm": idefics3.Idefics3,
+}
+
+
+def load(path: Path, config: Any, settings: dict[str, Any]) -> Family:
+    """The family of a backbone folder.
+
+    Args:
+        config: the model's configuration.
+        settings: the run's ``backbone`` section (image_size, max_tiles).
+
+    Raises:
+        InputError: an architecture without a family, or an image size it cannot take.
+    """
+    if config.model_type not in FAMILIES:
+        raise unknown("model family", config.model_type, FAMILIES, str(path / "config.json"))
+    stored = json.loads((path / "preprocessor_config.json").read_text())
+    return FAMILIES[config.model_type](path, config, stored, settings)

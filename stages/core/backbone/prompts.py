@@ -1,0 +1,149 @@
+"""Samples to token ids: chat template, image tokens, labels, padding.
+
+A turn's text is rendered by the tokenizer's chat template and tokenised piece by piece (prompt,
+answer, next prompt, ...), so that the ids of a training sequence start with exactly the ids that
+generation starts from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stages.core.base.errors import InputError
+from stages.core.data.images import open_rgb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.core.backbone.families.base import Family
+
+IGNORE = -100  # label of a position without loss
+
+
+class Prompter:
+    """Turns rows of the data artefact into model inputs for one backbone."""
+
+    def __init__(self, tokenizer: Any, images: Family) -> None:
+        self.tokenizer = tokenizer
+        self.images = images
+
+    # --- text ---
+
+    def _messages(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[dict]:
+        marks = "".join(self.images.marks(count) for count in tile_counts)
+        messages = []
+        for index, turn in enumerate(turns):
+            question = marks + turn["question"] if index == 0 else turn["question"]
+            messages.append({"role": "user", "content": question})
+            messages.append({"role": "assistant", "content": turn["answer"]})
+        return messages
+
+    def _render(self, messages: list[dict], prompt: bool) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=prompt
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def conversation(
+        self, turns: list[dict[str, str]], tile_counts: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Ids and labels of a whole conversation; only answers and their end token are labelled.
+
+        Raises:
+            InputError: a chat template whose rendering of a prefix is not a prefix.
+        """
+        messages = self._messages(turns, tile_counts)
+        ids, labels, done = [], [], ""
+        for index in range(0, len(messages), 2):
+            prompt = self._render(messages[: index + 1], prompt=True)
+            full = self._render(messages[: index + 2], prompt=False)
+            if not (prompt.startswith(done) and full.startswith(prompt)):
+                raise InputError("the tokenizer's chat template is not incremental.")
+            asked, answered = self._ids(prompt[len(done) :]), self._ids(full[len(prompt) :])
+            ids += asked + answered
+            labels += [IGNORE] * len(asked) + self._answer_labels(answered)
+            done = full
+        return ids, labels
+
+    def _answer_labels(self, answered: list[int]) -> list[int]:
+        """Labels up to the end-of-turn token; the template's white space after it has none."""
+        ends = [i for i, token in enumerate(answered) if token == self.tokenizer.eos_token_id]
+        last = ends[-1] + 1 if ends else len(answered)
+        return answered[:last] + [IGNORE] * (len(answered) - last)
+
+    def prompt(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[int]:
+        """Ids of everything before the last answer: what generation starts from."""
+        *earlier, last = turns
+        ids, done = [], ""
+        if earlier:
+            ids, _ = self.conversation(earlier, tile_counts)
+            done = self._render(self._messages(earlier, tile_counts), prompt=False)
+        messages = self._messages([*earlier, last], tile_counts)[:-1]
+        return ids + self._ids(self._render(messages, prompt=True)[len(done) :])
+
+    # --- images ---
+
+    def tile_counts(self, row: dict[str, Any]) -> list[int]:
+        """Tiles of each image of a row; the size of a single image is in the row."""
+        if len(row["images"]) == 1 and row["width"]:
+            sizes = [(row["width"], row["height"])]
+        else:
+            sizes = [open_rgb(image).size for image in row["images"]]
+        return [self.images.tile_count(*size) for size in sizes]
+
+    def pixel_values(self, row: dict[str, Any]) -> Any:
+        """A row's images as its family takes them (tiles: float32 ``(tiles, 3, tile, tile)``);
+        None without image."""
+        images = [open_rgb(image) for image in row["images"]]
+        return self.images.pixels(images) if images else None
+
+    def thumbnail(self, row: dict[str, Any]) -> Tensor | None:
+        """The first image as one square, float32 ``(1, 3, side, side)``; None without image."""
+        return self.images.thumbnail(open_rgb(row["images"][0])) if row["images"] else None
+
+    # --- rows and batches ---
+
+    def training_example(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Ids, labels and pixels of a training row."""
+        ids, labels = self.conversation(row["turns"], self.tile_counts(row))
+        return {
+            "sample_id": row["sample_id"],
+            "input_ids": ids,
+            "labels": labels,
+            "pixel_values": self.pixel_values(row),
+        }
+
+    def generation_example(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Prompt ids and pixels of a test row."""
+        ids = self.prompt(row["turns"], self.tile_counts(row))
+        return {
+            "sample_id": row["sample_id"],
+            "input_ids": ids,
+            "pixel_values": self.pixel_values(row),
+        }
+
+    def collate(self, examples: list[dict[str, Any]], side: str = "right") -> dict[str, Any]:
+        """Pad examples into one batch: ids and labels ``(B, T)``, the images as model inputs."""
+        import torch
+
+        longest = max(len(example["input_ids"]) for example in examples)
+
+        def padded(rows: list[list[int]], value: int) -> Tensor:
+            fills = [[value] * (longest - len(row)) for row in rows]
+            pairs = zip(rows, fills, strict=True)
+            return torch.tensor([r + f if side == "right" else f + r for r, f in pairs])
+
+        ids = [example["input_ids"] for example in examples]
+        batch = {
+            "sample_id": [example["sample_id"] for example in examples],
+            "input_ids": padded(ids, self.tokenizer.pad_token_id),
+            "attention_mask": padded([[1] * len(row) for row in ids], 0),
+        }
+        if "labels" in examples[0]:
+            batch["labels"] = padded([example["labels"] for example in examples], IGNORE)
+        pixels = [e["pixel_values"] for e in examples if e["pixel_values"] is not None]
+        if pixels:
+            batch |= self.images.batch(pixels, batch["input_ids"])
+        return batch

@@ -1,0 +1,239 @@
+"""The table of artefacts: for each one its schema, its reader and its writer.
+
+Parquet files have an explicit Arrow schema and carry ``{schema, version, provenance, ...}`` as
+JSON under the metadata key ``cmit``. JSON files are checked against ``workflow/schemas`` when
+written and when read, sorted, indented, floats rounded to 9 significant digits, so that people
+can diff them. Weights are safetensors. Every writer replaces its target in one step.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.core.base.config import check
+from stages.core.base.errors import InputError
+
+VERSION = 1
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+TURN = pa.struct([("question", pa.string()), ("answer", pa.string())])
+
+DATA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("images", pa.list_(IMAGE)),
+        ("turns", pa.list_(TURN)),  # question: full human text, without the image marker
+        ("references", pa.list_(pa.string())),
+        ("choices", pa.list_(pa.string())),
+        ("box", pa.list_(pa.float64())),  # x1, y1, x2, y2 relative to width and height
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+FEATURES = pa.schema([("sample_id", pa.string()), ("z", pa.list_(pa.float32()))])
+PROFILE = pa.schema(
+    [
+        ("tower", pa.string()),
+        ("block", pa.int32()),
+        ("slot", pa.string()),
+        ("score", pa.float64()),  # Frobenius norm of the slot's weight gradient
+        ("standard_error", pa.float64()),  # of the norm, from folds of the subset
+        ("parameters", pa.int64()),
+        ("n_samples", pa.int64()),
+        ("mean_loss", pa.float64()),
+    ]
+)
+ROUTES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("step", pa.int32()),
+        ("experts", pa.list_(pa.string())),  # best first; empty = the backbone alone
+        ("best_task", pa.string()),
+        ("ratio", pa.float64()),  # lowest loss / threshold
+        ("n_under", pa.int32()),  # autoencoders at or under their threshold
+    ]
+)
+PREDICTIONS = pa.schema(
+    [("sample_id", pa.string()), ("experts", pa.list_(pa.string())), ("text", pa.string())]
+)
+SCORES = pa.schema(
+    [
+        ("method", pa.string()),
+        ("seed", pa.int64()),
+        ("step", pa.int32()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+        ("n_unparsed", pa.int64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+    ]
+)
+TABLES = {
+    "data": DATA,
+    "features": FEATURES,
+    "profile": PROFILE,
+    "routes": ROUTES,
+    "predictions": PREDICTIONS,
+    "scores": SCORES,
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes ``path`` when the block ends well, else disappears."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# --- Parquet -------------------------------------------------------------------------------
+
+
+def _metadata(name: str, fields: dict[str, Any]) -> dict[str, str]:
+    content = {"schema": name, "version": VERSION, **fields}
+    return {"cmit": json.dumps(content, sort_keys=True, separators=(",", ":"))}
+
+
+@contextmanager
+def table_writer(name: str, path: Path, **fields: Any) -> Iterator[pq.ParquetWriter]:
+    """Stream record batches of artefact ``name`` into ``path`` (bounded memory)."""
+    described = TABLES[name].with_metadata(_metadata(name, fields))
+    with replacing(path) as draft, pq.ParquetWriter(draft, described, compression="zstd") as writer:
+        yield writer
+
+
+def write_table(name: str, path: Path, rows: pa.Table | Iterable[dict], **fields: Any) -> None:
+    """Write artefact ``name``; ``fields`` (task, method, provenance, ...) go to the metadata."""
+    if not isinstance(rows, pa.Table):
+        rows = pa.Table.from_pylist(list(rows), schema=TABLES[name])
+    with table_writer(name, path, **fields) as writer:
+        writer.write_table(rows.cast(TABLES[name]))
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What a Parquet artefact says of itself: schema, version, task, provenance, ..."""
+    try:
+        stored = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file: {error}") from None
+    if b"cmit" not in stored:
+        raise InputError(f"{path}: not an artefact of this pipeline (no 'cmit' metadata).")
+    return json.loads(stored[b"cmit"])
+
+
+def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read artefact ``name``, or only some columns of it (images are large).
+
+    Raises:
+        InputError: another artefact, another version, or columns that do not fit.
+    """
+    found = metadata(path)
+    if (found["schema"], found["version"]) != (name, VERSION):
+        raise InputError(
+            f"{path}: expected {name!r} version {VERSION}, "
+            f"found {found['schema']!r} version {found['version']}; make it again."
+        )
+    stored = pq.read_schema(path)
+    if not stored.equals(TABLES[name]):
+        raise InputError(f"{path}: columns {stored.names} do not fit artefact {name!r}.")
+    return pq.read_table(path, columns=columns)
+
+
+def task_of(path: Path) -> Any:
+    """The ``task`` entry of a Parquet artefact (a dict for data, a name elsewhere)."""
+    return metadata(path)["task"]
+
+
+# --- JSON ----------------------------------------------------------------------------------
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to 9 significant digits, recursively; refuses NaN and infinity."""
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"non-finite number in a JSON artefact: {value}")
+        return float(f"{value:.9g}")
+    return value
+
+
+def write_json(name: str, path: Path, content: dict) -> None:
+    """Write JSON artefact ``name`` after checking it against its schema."""
+    content = _rounded(content)
+    check(content, name, str(path))
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(name: str, path: Path) -> dict:
+    """Read JSON artefact ``name``; people edit these files, so faults name the key.
+
+    Raises:
+        InputError: missing file, broken JSON (with the line), or a schema violation.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: file not found.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    check(content, name, str(path))
+    return content
+
+
+# --- Weights -------------------------------------------------------------------------------
+
+
+def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) -> None:
+    """Write tensors as safetensors; provenance and short string fields go to the metadata."""
+    from safetensors.torch import save_file
+
+    notes = {"provenance": json.dumps(provenance, sort_keys=True), **fields}
+    # One metadata key: safetensors writes several in no fixed order.
+    with replacing(path) as draft:
+        save_file(
+            {key: tensor.contiguous() for key, tensor in sorted(tensors.items())},
+            draft,
+            metadata={"cmit": json.dumps(notes, sort_keys=True)},
+        )
+
+
+def weight_count(path: Path) -> int:
+    """Numbers in a safetensors file, from its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as handle:
+        return sum(math.prod(handle.get_slice(key).get_shape()) for key in sorted(handle.keys()))
+
+
+def read_weights(path: Path) -> tuple[dict, dict[str, str]]:
+    """Tensors and metadata fields of a safetensors artefact.
+
+    Raises:
+        InputError: a missing or damaged file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as handle:
+            notes = json.loads((handle.metadata() or {}).get("cmit", "{}"))
+            return {key: handle.get_tensor(key) for key in sorted(handle.keys())}, notes
+    except (SafetensorError, FileNotFoundError) as error:
+        raise InputError(f"{path}: not readable as safetensors: {error}") from None

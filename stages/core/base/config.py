@@ -1,0 +1,162 @@
+"""Read, check and complete a configuration; cut the slice that one stage depends on.
+
+The schema (workflow/schemas/config.schema.yaml) is the table of keys: each has a description,
+its allowed values and its default. A preset only sets switches that the user left out.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.core.base.errors import InputError, unknown
+
+WORKFLOW = Path(__file__).resolve().parents[3] / "workflow"
+SCHEMAS = WORKFLOW / "schemas"
+
+# ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"match_size": "slots"},
+    "reference_code": {
+        "match_size": "slots",
+        "profile.include_bias": True,
+        "profile.loss": "token_mean",
+        "budget.tower_score": "sum",
+        "budget.vision_floor": 0.25,
+        "router.output": "sigmoid",
+        "router.min_steps": 0,
+        "threshold.calibration": "train",
+    },
+    # Measured on the pocket stream (README): experts answer beside the parent they learnt beside.
+    "recommended": {"routing.second": "parent"},
+}
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file's content; a missing or malformed file is an :class:`InputError`."""
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: file not found.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+
+
+def schema(name: str) -> dict:
+    """One of the project's schemas by short name (config, manifest, allocation, ...)."""
+    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+
+
+def check(value: Any, schema_name: str, where: str) -> None:
+    """Validate against a schema; the first fault names file, key, what came and what is allowed."""
+    from jsonschema import Draft202012Validator
+
+    faults = sorted(
+        Draft202012Validator(schema(schema_name)).iter_errors(value), key=lambda e: list(e.path)
+    )
+    if not faults:
+        return
+    fault = faults[0]
+    key = ".".join(map(str, fault.absolute_path))
+    if fault.validator == "additionalProperties":
+        extra = min(set(fault.instance) - set(fault.schema.get("properties", {})))
+        dotted = f"{key}.{extra}" if key else extra
+        raise unknown("key", extra, fault.schema.get("properties", {}), f"{where}: {dotted}")
+    more = f" ({len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    raise InputError(f"{where}: {key or 'top level'}: {fault.message}.{more}")
+
+
+def _with_defaults(value: dict, properties: dict) -> dict:
+    """The mapping with absent keys set to the schema's defaults, recursively."""
+    done = dict(value)
+    for key, rule in properties.items():
+        if rule.get("type") == "object" and "properties" in rule:
+            done[key] = _with_defaults(done.get(key) or {}, rule["properties"])
+        elif key not in done and "default" in rule:
+            done[key] = rule["default"]
+    return done
+
+
+def _get(config: dict, dotted: str) -> Any:
+    value = config
+    for part in dotted.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise KeyError(dotted)
+        value = value[part]
+    return value
+
+
+def _set(config: dict, dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for part in parents:
+        config = config.setdefault(part, {})
+    config[last] = value
+
+
+def complete(config: dict, where: str) -> dict:
+    """A user's config checked, with the preset and then the defaults filled in."""
+    check(config, "config", where)
+    filled = json.loads(json.dumps(config))
+    for dotted, value in PRESETS[filled.get("preset", "recommended")].items():
+        try:
+            _get(filled, dotted)
+        except KeyError:
+            _set(filled, dotted, value)
+    return _with_defaults(filled, schema("config")["properties"])
+
+
+def load_config(path: Path) -> dict:
+    """A config file, checked and completed.
+
+    Raises:
+        InputError: unknown key (near miss suggested), wrong value, unreadable file.
+    """
+    return complete(read_yaml(path) or {}, str(path))
+
+
+def find_config(text: str) -> Path:
+    """A config file by its path, or by its name in workflow/config without the ending.
+
+    Raises:
+        InputError: neither exists.
+    """
+    if Path(text).is_file():
+        return Path(text)
+    known = {path.stem: path for path in (WORKFLOW / "config").glob("*.yaml")}
+    if text not in known:
+        raise unknown("configuration", text, known, "--config")
+    return known[text]
+
+
+def with_variant(config: dict, name: str) -> dict:
+    """The config under which a method or a named variant of it runs."""
+    if name not in config["variants"]:
+        return config
+    changed = json.loads(json.dumps(config))
+    for dotted, value in config["variants"][name]["set"].items():
+        try:
+            _get(changed, dotted)
+        except KeyError:
+            raise InputError(f"variants.{name}.set: no config key {dotted!r}.") from None
+        _set(changed, dotted, value)
+    check(changed, "config", f"variants.{name}")
+    return changed
+
+
+def slice_config(config: dict, *keys: str) -> dict:
+    """Only the named (dotted) keys, nested as in the config."""
+    part: dict = {}
+    for dotted in keys:
+        _set(part, dotted, _get(config, dotted))
+    return part
+
+
+def from_argument(text: str) -> dict:
+    """The value of ``--config``: JSON text as Snakemake passes it, or a YAML config file."""
+    if not text.lstrip().startswith("{"):
+        return load_config(Path(text))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--config: neither a file nor valid JSON: {error}") from None

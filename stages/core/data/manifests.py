@@ -1,0 +1,190 @@
+"""A task's manifest: read, check, and resolve its paths against the data root."""
+
+import os
+import string
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from stages.core.base import provenance
+from stages.core.base.config import check, read_yaml
+from stages.core.base.errors import InputError, unknown
+
+METRICS = {
+    "captioning": ("cider",),
+    "open_vqa": ("accuracy", "vqa_accuracy"),
+    "choice_vqa": ("choice",),
+    "grounding": ("iou",),
+}
+PLACEHOLDERS = {  # kind: what the prompt must have
+    "captioning": (),
+    "open_vqa": ("question",),
+    "choice_vqa": ("question", "options"),
+    "grounding": ("question",),
+}
+
+
+class DataRoot:
+    """The folder that files and images must lie in, symbolic links followed.
+
+    ``linked`` are further folders that links may lead to.
+    """
+
+    def __init__(self, folder: Path, linked: tuple[str, ...] = ()) -> None:
+        self.folder = Path(os.path.normpath(folder))
+        self._real = [os.path.realpath(self.folder / other) for other in (".", *linked)]
+        self._folder_inside = lru_cache(maxsize=4096)(self._inside)
+
+    def place(self, path: str, start: Path | None = None) -> Path | None:
+        """The path below ``start`` (default, the root), or None if it leads out of the root."""
+        below = "" if path.startswith("/") else f"{start or self.folder}/"
+        joined = Path(os.path.normpath(below + path))
+        try:
+            inside = self._folder_inside(joined.parent)
+            if joined.is_symlink():
+                inside = self._inside(joined)
+        except ValueError:  # a NUL character: no such file
+            inside = False
+        return joined if inside else None
+
+    def _inside(self, path: Path) -> bool:
+        real = os.path.realpath(path)
+        return any(os.path.commonpath([real, root]) == root for root in self._real)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's files, resolved and found, and how to read them."""
+
+    name: str
+    format: str
+    path: Path | None  # None: a data set of the hub
+    annotations: Path | None
+    images: Path
+    fields: dict[str, str | None]
+    selected: str | None  # value of the column `split`
+    rows: int | None
+    hub: dict[str, str] | None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that the rows come from, by role (images apart)."""
+        named = {"rows": self.path, "annotations": self.annotations}
+        return {role: path for role, path in named.items() if path}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest."""
+
+    path: Path
+    name: str
+    kind: str
+    metric: str
+    prompt: str | None
+    root: DataRoot
+    task: dict  # what the data artefact's metadata says of the task
+    content: dict
+
+    def split(self, name: str) -> Split:
+        """The files of ``train`` or ``test``.
+
+        Raises:
+            InputError: a path out of the data root, a missing file, a wrong checksum.
+        """
+        entry = self.content[name]
+        where = f"{self.path}: {name}"
+        split = Split(
+            name=name,
+            format=entry.get("format", self.content["format"]),
+            path=self._locate(entry, "file", where),
+            annotations=self._locate(entry, "annotations", where),
+            images=self._locate(entry, "images", where) or self.root.folder,
+            fields={**self.content.get("fields", {}), **entry.get("fields", {})},
+            selected=entry.get("split"),
+            rows=entry.get("rows"),
+            hub=entry.get("hub"),
+        )
+        if (split.path is None) == (split.hub is None):
+            raise InputError(f"{where}: exactly one of 'file' and 'hub' is needed.")
+        if split.hub and split.format != "datasets":
+            raise InputError(f"{where}.hub: needs format 'datasets', not {split.format!r}.")
+        if (split.format == "vizwiz") != (split.annotations is not None):
+            raise InputError(f"{where}.annotations: goes with format 'vizwiz', and only with it.")
+        self._check_sum(entry, split, where)
+        return split
+
+    def _locate(self, entry: dict, key: str, where: str) -> Path | None:
+        if key not in entry:
+            return None
+        path = self.root.place(entry[key])
+        if path is None:
+            raise InputError(
+                f"{where}.{key}: {entry[key]!r} leads out of the data root {self.root.folder}. "
+                "Move the data below the root, or allow the folder under 'linked_roots'."
+            )
+        if not path.exists():
+            raise InputError(
+                f"{where}.{key}: {path} not found. Paths are relative to the data root "
+                f"{self.root.folder} ('root' in the manifest, or --root)."
+            )
+        return path
+
+    def _check_sum(self, entry: dict, split: Split, where: str) -> None:
+        wanted = entry.get("sha256")
+        if wanted and split.path is None:
+            raise InputError(f"{where}.sha256: a hub data set is pinned by its revision instead.")
+        if wanted and (found := provenance.file_hash(split.path)) != wanted:
+            raise InputError(
+                f"{where}.sha256: {split.path} has {found}, expected {wanted}. Get the file "
+                "again, or correct the manifest if the change is wanted."
+            )
+
+
+def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
+    """A manifest's content checked; its files are looked at by :meth:`Manifest.split`.
+
+    ``root`` replaces the manifest's data root.
+
+    Raises:
+        InputError: unknown key (near miss suggested), wrong value, metric or prompt that does
+            not fit the kind.
+    """
+    path = Path(path)
+    content = read_yaml(path)
+    check(content, "manifest", str(path))
+    kind, metric, prompt = content["kind"], content["metric"], content.get("prompt")
+    if content["name"] != path.stem:
+        raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
+    if metric not in METRICS[kind]:
+        raise unknown(f"metric for {kind}", metric, METRICS[kind], f"{path}: metric")
+    if "answer" in content and kind != "choice_vqa":
+        raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
+    if prompt is not None:
+        _check_prompt(prompt, kind, f"{path}: prompt")
+    folder = Path(root) if root else path.parent / content.get("root", ".")
+    if not folder.is_dir():
+        raise InputError(f"{path}: root: {folder} is no folder.")
+    generation = {"min_new_tokens": 1, **content["generation"]}
+    if generation["min_new_tokens"] > generation["max_new_tokens"]:
+        raise InputError(f"{path}: generation: min_new_tokens exceeds max_new_tokens.")
+    task = {"name": content["name"], "kind": kind, "metric": metric, **generation}
+    linked = tuple(content.get("linked_roots", ()))
+    return Manifest(
+        path, content["name"], kind, metric, prompt, DataRoot(folder, linked), task, content
+    )
+
+
+def _check_prompt(prompt: str, kind: str, where: str) -> None:
+    try:
+        found = {name for _, name, _, _ in string.Formatter().parse(prompt) if name is not None}
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; a literal brace is written twice.") from None
+    allowed = ("question", "options", "knowledge")
+    for name in sorted(found - set(allowed)):
+        raise unknown("placeholder", name, allowed, where)
+    for name in PLACEHOLDERS[kind]:
+        if name not in found:
+            raise InputError(f"{where}: a {kind} prompt needs {{{name}}}.")
+    if "<image>" in prompt:
+        raise InputError(f"{where}: leave out '<image>'; images always come first.")

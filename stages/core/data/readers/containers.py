@@ -1,0 +1,152 @@
+"""Containers of rows: lines of JSON, one JSON array, Parquet. All of them stream.
+
+Each gives ``(where, raw)`` pairs, file and line or row, counted from 1; a raw value becomes a
+mapping through :func:`loads`, so that a broken line is one fault and the next line still counts.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.core.base.errors import InputError, unknown
+from stages.core.data.faults import RowError
+
+CHUNK = 1 << 20  # characters read at once from a JSON array
+LONGEST_TOKEN = 64  # a token of JSON cut at the window's end starts at most so far before it
+PARQUET_ROWS = 64  # rows held at once: images may be embedded
+
+
+Rows = Iterator[tuple[str, Any]]
+
+
+def lines(path: Path) -> Rows:
+    """The lines of a file as bytes; blank ones are skipped."""
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            if not line.isspace():
+                yield f"{path}:{number}", line
+
+
+def loads(raw: Any) -> Any:
+    """The JSON value of a line of bytes; what is no longer bytes passes through."""
+    if not isinstance(raw, bytes):
+        return raw
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RowError("not UTF-8", f"byte {error.start} of the line: {error.reason}") from None
+    except json.JSONDecodeError as error:
+        raise RowError("broken JSON", f"{error.msg}: character {error.pos}") from None
+    except RecursionError:
+        raise RowError("broken JSON", "nested too deeply") from None
+
+
+def array(path: Path) -> Rows:
+    """The items of one JSON array, without holding the file in memory.
+
+    Text that does not parse raises :class:`RowError`: what follows it cannot be told apart.
+    """
+    count = 0
+    try:
+        with path.open(encoding="utf-8") as handle:
+            text = _JsonText(handle)
+            text.take("[")
+            while text.peek() != "]" or count:
+                count += 1
+                yield f"{path}: item {count}", text.value()
+                if text.peek() == "]":
+                    return
+                text.take(",")
+    except UnicodeDecodeError as error:
+        raise RowError("not UTF-8", f"near item {count + 1}: {error.reason}") from None
+    except RowError as fault:
+        raise RowError(fault.kind, f"near item {count}: {fault}") from None
+
+
+class _JsonText:
+    """A sliding window over a file of JSON text."""
+
+    _decoder = json.JSONDecoder()
+    _space = re.compile(r"\s*")
+
+    def __init__(self, handle: IO[str]) -> None:
+        self._handle, self._text, self._at = handle, "", 0
+
+    def _read_on(self) -> bool:
+        """Drop what was read; double the window. False at the end of the file."""
+        rest = self._text[self._at :]
+        more = self._handle.read(max(CHUNK, len(rest)))
+        self._text, self._at = rest + more, 0
+        return bool(more)
+
+    def peek(self) -> str:
+        """The next character that is no space, or "" at the end."""
+        while True:
+            self._at = self._space.match(self._text, self._at).end()
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read_on():
+                return ""
+
+    def take(self, wanted: str) -> None:
+        """Step over one given character."""
+        found = self.peek()
+        if found != wanted:
+            raise RowError("broken JSON", f"expected {wanted!r}, found {found or 'the end'!r}")
+        self._at += 1
+
+    def value(self) -> Any:
+        """Step over one JSON value; it counts once a character behind it is in sight."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+                problem = "the file ends in the middle of the array"
+            except RecursionError:
+                raise RowError("broken JSON", "nested too deeply") from None
+            except json.JSONDecodeError as error:
+                end, problem = len(self._text), error.msg
+                cut = problem.startswith("Unterminated string") or error.pos > end - LONGEST_TOKEN
+                if not cut:  # reading on cannot mend it
+                    raise RowError("broken JSON", problem) from None
+            if end < len(self._text):
+                self._at = end
+                return value
+            if not self._read_on():
+                raise RowError("broken JSON", problem)
+
+
+def whole(path: Path) -> Any:
+    """A JSON file's content, for files that must be joined before they can be read by rows."""
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}: {error.reason}.") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+
+
+def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Rows:
+    """The rows of a Parquet file, only the columns asked for.
+
+    Raises :class:`InputError` for an unreadable file or an absent required column.
+    """
+    try:
+        with pq.ParquetFile(path) as table:
+            present = table.schema_arrow.names
+            for column in required:
+                if column not in present:
+                    raise unknown("column", column, present, str(path))
+            wanted = sorted({*required, *optional} & set(present))
+            number = 0
+            for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}: row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not readable as Parquet: {error}") from None

@@ -1,0 +1,188 @@
+"""One row as its source gives it, before any prompt is applied: the readers' common result."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages.core.data.faults import RowError
+
+NAMES = (
+    *("id", "image", "question", "answers", "choices", "answer_index", "knowledge"),
+    *("box", "width", "height", "conversations"),
+)
+MARKER = "<image>"
+_MARKER = re.compile(rf"{MARKER}\n?")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a row says; None where the source has nothing.
+
+    ``turns`` (question, answer) come from conversations whose prompts are already written out.
+    ``box`` is x1, y1, x2, y2 in pixels of an image of ``size`` (width, height); the size is None
+    where the row does not give it.
+    """
+
+    id: str | None = None
+    images: tuple[str | bytes, ...] = ()
+    question: str | None = None
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+    answer_index: int | None = None
+    knowledge: str | None = None
+    box: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+    turns: tuple[tuple[str, str], ...] | None = None
+
+
+def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool = False) -> Record:
+    """A record from a mapping of columns; ``fields`` maps :data:`NAMES` to columns.
+
+    ``text_only`` allows rows without an image. Raises :class:`RowError` if a value has the wrong
+    type; whether another value is needed at all is for the task's kind to say.
+    """
+    if not isinstance(row, Mapping):
+        raise RowError("wrong type", f"a row is an object with named values, not {_kind(row)}")
+    value = {name: row.get(column) for name, column in fields.items() if column}
+    images = _images(value.get("image"))
+    if value.get("conversations") is not None:
+        return Record(_id(value), images, turns=_turns(value["conversations"], len(images)))
+    if fields.get("image") and not images and not text_only:
+        raise RowError("missing image", f"no {fields['image']!r}")
+    return Record(
+        id=_id(value),
+        images=images,
+        question=_question(value, fields, len(images)),
+        answers=texts(value.get("answers"), fields.get("answers") or "answers"),
+        choices=_choices(value, fields),
+        answer_index=_whole(value, "answer_index", fields),
+        knowledge=_text(value, "knowledge", fields),
+        box=_box(value, fields),
+        size=_size(value, fields),
+    )
+
+
+def texts(value: Any, column: str) -> tuple[str, ...]:
+    """One answer or a list of answers; numbers become their digits.
+
+    Among several an empty one is allowed (annotators leave blanks), but not all of them.
+    """
+    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise RowError("wrong type", f"{column!r} holds {_kind(item)}, expected text")
+    found = tuple(str(item).strip() for item in items)
+    if found and not any(found):
+        raise RowError("empty answer", f"{column!r} holds no text")
+    return found
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def _id(value: Mapping) -> str | None:
+    found = value.get("id")
+    if found is None or (isinstance(found, str | int) and str(found).strip()):
+        return None if found is None else str(found).strip()
+    raise RowError("wrong type", f"id: expected text or a whole number, found {_kind(found)}")
+
+
+def _images(value: Any) -> tuple[str | bytes, ...]:
+    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return tuple(_image(item) for item in items)
+
+
+def _image(item: Any) -> str | bytes:
+    if isinstance(item, Mapping):  # struct<bytes, path>, as Hugging Face stores images
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, str | bytes) and item:
+        return item
+    raise RowError("missing image", f"expected a path or an embedded image, found {_kind(item)}")
+
+
+def _text(value: Mapping, name: str, fields: Mapping) -> str | None:
+    found = value.get(name)
+    if found is None or isinstance(found, str):
+        return found.strip() if found else None
+    raise RowError("wrong type", f"{fields[name]!r}: expected text, found {_kind(found)}")
+
+
+def _choices(value: Mapping, fields: Mapping) -> tuple[str, ...] | None:
+    if value.get("choices") is None:
+        return None
+    if not isinstance(value["choices"], list | tuple):
+        raise RowError("wrong type", f"{fields['choices']!r}: expected a list of texts")
+    found = texts(value["choices"], fields["choices"])
+    if not all(found):
+        raise RowError("bad choices", f"{fields['choices']!r} holds an empty option")
+    return found
+
+
+def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
+    found = value.get(name)
+    if found is None or (isinstance(found, int) and not isinstance(found, bool)):
+        return found
+    raise RowError("wrong type", f"{fields[name]!r}: expected a whole number, found {_kind(found)}")
+
+
+def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
+    found = value.get("box")
+    if found is None:
+        return None
+    numbers = isinstance(found, list | tuple) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) for x in found
+    )
+    if not numbers or len(found) != 4:
+        raise RowError("bad box", f"{fields['box']!r}: expected [x1, y1, x2, y2], found {found}")
+    return tuple(float(x) for x in found)
+
+
+def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
+    size = _whole(value, "width", fields), _whole(value, "height", fields)
+    if None in size:
+        return None
+    if min(size) < 1:
+        raise RowError("bad size", f"width and height must be positive, found {size}")
+    return size
+
+
+def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
+    """(question, answer) pairs of a human/gpt conversation, image markers taken out."""
+    if not isinstance(conversations, list | tuple) or not conversations:
+        raise RowError("empty conversation", "no turns")
+    if len(conversations) % 2:
+        raise RowError("broken conversation", f"{len(conversations)} turns: the last has no answer")
+    said = [_said(turn, ("human", "gpt")[i % 2], i) for i, turn in enumerate(conversations)]
+    plain = _without_markers(said, n_images)
+    for i, text in enumerate(plain):
+        if not text:
+            raise RowError("empty answer" if i % 2 else "empty question", f"turn {i} is empty")
+    return tuple(zip(plain[::2], plain[1::2], strict=True))
+
+
+def _without_markers(said: list[str], n_images: int) -> list[str]:
+    """The texts without image markers, which must be as many as the images, or none."""
+    markers = sum(text.count(MARKER) for text in said)
+    if markers and not n_images:
+        raise RowError("missing image", f"the text has {markers} image markers, the row no image")
+    if markers and markers != n_images:
+        raise RowError("image count", f"{markers} image markers for {n_images} images")
+    return [_MARKER.sub("", text).strip() for text in said]
+
+
+def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
+    found = _text(value, "question", fields)
+    return _without_markers([found], n_images)[0] if found else found
+
+
+def _said(turn: Any, speaker: str, index: int) -> str:
+    if not isinstance(turn, Mapping) or not isinstance(turn.get("value"), str):
+        raise RowError("broken conversation", f"turn {index} has no text under 'value'")
+    if turn.get("from") != speaker:
+        found = turn.get("from")
+        raise RowError(
+            "broken conversation", f"turn {index} is from {found!r}, expected {speaker!r}"
+        )
+    return turn["value"]

@@ -1,0 +1,205 @@
+"""From a source's record to a row of the data artefact: prompt, answer, references, box, images."""
+
+import math
+from collections import Counter
+from functools import lru_cache
+from string import ascii_uppercase
+
+from stages.core.base.errors import InputError
+from stages.core.data import images
+from stages.core.data.faults import RowError
+from stages.core.data.manifests import Manifest, Split
+from stages.core.data.readers.record import Record
+
+GRID = 1000  # boxes in texts count thousandths of the image's width and height
+OVERRUN = 1.0  # pixels that a box may exceed its image by, from rounding; then it is cut off
+CACHED = 4096  # image headers remembered: captions and questions of one image follow each other
+
+
+class Converter:
+    """Turns the records of one split into rows, checking everything that one row can tell.
+
+    Referenced images are looked at (header and end mark) but not copied; ``decode`` reads them
+    in full. Embedded ones are always decoded.
+    """
+
+    def __init__(
+        self, manifest: Manifest, split: Split, max_pixels: int, *, decode: bool = False
+    ) -> None:
+        self._manifest, self._split = manifest, split
+        self._max_pixels, self._decode = max_pixels, decode
+        self._probe = lru_cache(CACHED)(self._probe_file)
+
+    def row(self, record: Record, sample_id: str) -> tuple[dict | None, list[RowError]]:
+        """The row, or None and what is wrong with it (its images and its text apart)."""
+        faults, pictures, sizes, said = [], [], [], {}
+        try:
+            pictures, sizes = self._images(record)
+        except RowError as fault:
+            faults.append(fault)
+        try:
+            said = self._said(record, sizes[0] if sizes else None)
+        except RowError as fault:
+            faults.append(fault)
+        if faults:
+            return None, faults
+        width, height = sizes[0] if sizes else (None, None)
+        blank = {"choices": None, "box": None}
+        row = {"sample_id": sample_id, "images": pictures, **blank, **said}
+        return {**row, "width": width, "height": height}, []
+
+    def _images(self, record: Record) -> tuple[list[dict], list[tuple[int, int]]]:
+        pictures, sizes = [], []
+        for image in record.images:
+            if isinstance(image, bytes):
+                pictures.append({"bytes": image, "path": None})
+                sizes.append(images.probe(image, self._max_pixels))
+            else:
+                path, size = self._probe(image)
+                pictures.append({"bytes": None, "path": path})
+                sizes.append(size)
+        return pictures, sizes
+
+    def _probe_file(self, name: str) -> tuple[str, tuple[int, int]]:
+        path = self._manifest.root.place(name, self._split.images)
+        if path is None:
+            raise RowError(
+                "path leaves the data root",
+                f"{name!r} is not below {self._manifest.root.folder} (links followed)",
+            )
+        return path.as_posix(), images.probe(path, self._max_pixels, decode=self._decode)
+
+    def _said(self, record: Record, size: tuple[int, int] | None) -> dict:
+        if record.turns is not None:
+            said = _conversation(record, self._manifest.kind, self._split.name)
+        else:
+            said = _SAY[self._manifest.kind](record, size)
+            if self._manifest.content.get("answer") == "text":
+                said["answer"] = record.choices[record.answer_index]
+            prompt = _prompt(self._manifest, record)
+            said["turns"] = [{"question": prompt, "answer": said.pop("answer")}]
+        return _encodable(said)
+
+
+def _encodable(said: dict) -> dict:
+    """The texts as they are; JSON can escape half a character, which no file can hold."""
+    try:
+        for turn in said["turns"]:
+            turn["question"].encode(), turn["answer"].encode()
+        "".join([*said["references"], *(said.get("choices") or ())]).encode()
+    except UnicodeEncodeError as error:
+        raise RowError("not UTF-8", f"{error.reason} in the text") from None
+    return said
+
+
+def _prompt(manifest: Manifest, record: Record) -> str:
+    if manifest.prompt is None:
+        raise InputError(f"{manifest.path}: prompt: needed, since the rows are no conversations.")
+    parts = {"question": record.question, "knowledge": record.knowledge, "options": None}
+    if record.choices:
+        named = zip(ascii_uppercase, record.choices, strict=False)
+        parts["options"] = ", ".join(f"{letter}. {choice}" for letter, choice in named)
+    for name, text in parts.items():
+        if not text and f"{{{name}}}" in manifest.prompt:
+            raise RowError(f"empty {name}", f"the prompt needs {{{name}}}, the row has none")
+    return manifest.prompt.format(**parts)
+
+
+def _answered(record: Record) -> tuple[str, ...]:
+    if not record.answers:
+        raise RowError("missing answer", "no answer")
+    return record.answers
+
+
+def _captioning(record: Record, size: tuple[int, int] | None) -> dict:
+    captions = _answered(record)
+    return {"answer": next(filter(None, captions)), "references": list(captions)}
+
+
+def _open_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+    answers = _answered(record)
+    most_given = Counter(filter(None, answers)).most_common(1)[0][0]  # on a tie the first
+    return {"answer": most_given, "references": list(answers)}
+
+
+def _choice_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+    choices = record.choices or ()
+    if not 2 <= len(choices) <= len(ascii_uppercase):
+        raise RowError("bad choices", f"{len(choices)} options, allowed are 2 to 26")
+    if record.answer_index is None:
+        raise RowError("missing answer", "no number of the right option")
+    if not 0 <= record.answer_index < len(choices):
+        raise RowError(
+            "answer out of range",
+            f"option {record.answer_index} of {len(choices)} (counted from 0)",
+        )
+    letter = ascii_uppercase[record.answer_index]
+    return {"answer": letter, "references": [letter], "choices": list(choices)}
+
+
+def _grounding(record: Record, size: tuple[int, int] | None) -> dict:
+    if record.box is None:
+        raise RowError("missing answer", "no box")
+    size = record.size or size
+    if size is None:  # the image is at fault, which is reported already
+        return {"answer": "", "references": []}
+    box = relative_box(record.box, size)
+    text = box_text(box)
+    return {"answer": text, "references": [text], "box": list(box)}
+
+
+_SAY = {
+    "captioning": _captioning,
+    "open_vqa": _open_vqa,
+    "choice_vqa": _choice_vqa,
+    "grounding": _grounding,
+}
+
+
+def relative_box(box: tuple[float, ...], size: tuple[int, int]) -> tuple[float, ...]:
+    """x1, y1, x2, y2 in pixels as shares of (width, height), cut off at the image's edge.
+
+    Raises :class:`RowError` for a box without area or outside the image.
+    """
+    x1, y1, x2, y2 = box
+    width, height = size
+    if not (x1 < x2 and y1 < y2):
+        raise RowError("bad box", f"{list(box)} has no area; expected x1 < x2 and y1 < y2")
+    if x1 < -OVERRUN or y1 < -OVERRUN or x2 > width + OVERRUN or y2 > height + OVERRUN:
+        raise RowError("bad box", f"{list(box)} leaves the image of {width} x {height}")
+    scaled = (x1 / width, y1 / height, x2 / width, y2 / height)
+    inside = tuple(min(1.0, max(0.0, share)) for share in scaled)
+    if inside[0] == inside[2] or inside[1] == inside[3]:
+        raise RowError(
+            "bad box", f"{list(box)} lies on the edge of the image of {width} x {height}"
+        )
+    return inside
+
+
+def box_text(box: tuple[float, ...]) -> str:
+    """A relative box as the model writes it: whole numbers on the grid, halves rounded up."""
+    numbers = ",".join(str(math.floor(share * GRID + 0.5)) for share in box)
+    return f"<box>[[{numbers}]]</box>"
+
+
+def _conversation(record: Record, kind: str, split: str) -> dict:
+    if kind == "choice_vqa" and split == "test":
+        raise RowError("bad choices", "a conversation lists no options to score against")
+    turns = [{"question": question, "answer": answer} for question, answer in record.turns]
+    said = {"turns": turns, "references": [turns[-1]["answer"]]}
+    if kind == "grounding":
+        said["box"] = _written_box(turns[-1]["answer"])
+    return said
+
+
+def _written_box(text: str) -> list[float]:
+    """The box of an answer text, relative to the image."""
+    rest = text.partition("[[")[2]
+    numbers = rest.partition("]]")[0].split(",")
+    try:
+        box = tuple(float(number) for number in numbers)
+    except ValueError:
+        box = ()
+    if len(box) != 4:
+        raise RowError("bad box", f"no box like <box>[[x1,y1,x2,y2]]</box> in {text[:60]!r}")
+    return list(relative_box(box, (GRID, GRID)))

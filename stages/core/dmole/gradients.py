@@ -1,0 +1,131 @@
+"""Gradient norms of the slots on a subset of a task (D-MoLE, Eq. 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stages.core.base import distributed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.core.backbone.load import Backbone
+
+
+FOLDS = 8
+
+
+def profile_gradients(
+    backbone: Backbone,
+    rows: list[dict[str, Any]],
+    *,
+    loss: str,
+    include_bias: bool,
+    batch_size: int,
+) -> list[dict[str, Any]]:
+    """Slot scores of a backbone on rows of the data artefact; nothing is updated.
+
+    The folds are divided among the processes. The loss is the mean over samples of the mean over
+    answer tokens (``sample_mean``) or the mean over all answer tokens (``token_mean``). Gradients
+    accumulate in float32.
+
+    Returns:
+        one row per slot, see ``artifacts.PROFILE``; the score is the root of the sum of squares
+        over the slot's linears.
+    """
+    import numpy as np
+
+    meter = GradientMeter(backbone, include_bias)
+    folds = [rows[i::FOLDS] for i in range(min(FOLDS, len(rows)))]
+    found = []
+    for fold in distributed.mine(folds):
+        fold_loss, weight = _accumulate(backbone, fold, loss, batch_size)
+        found.append((fold_loss, weight, meter.close_fold(weight)))
+    parts = distributed.gather(found)
+    losses, weights, norms = zip(*(fold for part in parts for fold in part), strict=True)
+    scores = meter.norms(sum(weights))
+    meter.detach()
+    errors = np.std(norms, axis=0, ddof=1) / len(folds) ** 0.5 if len(folds) > 1 else None
+    return [
+        {
+            "tower": slot.tower,
+            "block": slot.block,
+            "slot": slot.kind,
+            "score": float(scores[i]),
+            "standard_error": None if errors is None else float(errors[i]),
+            "parameters": sum(rows * columns for rows, columns in slot.shapes),
+            "n_samples": len(rows),
+            "mean_loss": sum(losses) / sum(weights),
+        }
+        for i, slot in enumerate(backbone.slots)
+    ]
+
+
+def _accumulate(
+    backbone: Backbone, rows: list[dict[str, Any]], loss: str, batch_size: int
+) -> tuple[float, float]:
+    """Backward the *summed* loss of rows; returns the sum and the weight that makes it a mean."""
+    from stages.core.backbone.losses import sample_losses, token_losses
+
+    prompter, total, weight = backbone.prompter, 0.0, 0
+    for start in range(0, len(rows), batch_size):
+        examples = [prompter.training_example(row) for row in rows[start : start + batch_size]]
+        batch = backbone.to_device(prompter.collate(examples))
+        if loss == "sample_mean":
+            losses = sample_losses(backbone.model, batch)
+        else:
+            losses, _ = token_losses(backbone.model, batch)
+        losses.sum().backward()
+        total, weight = total + float(losses.detach().sum()), weight + losses.numel()
+    return total, float(weight)
+
+
+class GradientMeter:
+    """Float32 gradient sums of the slots' weights, of the current fold and of all rows."""
+
+    def __init__(self, backbone: Backbone, include_bias: bool) -> None:
+        import torch
+
+        modules = dict(backbone.model.named_modules())
+        self.parameters: list[list[Tensor]] = []
+        for slot in backbone.slots:
+            linears = [modules[name] for name in slot.linears]
+            biases = [m.bias for m in linears if include_bias and m.bias is not None]
+            self.parameters.append([*(m.weight for m in linears), *biases])
+        flat = [p for group in self.parameters for p in group]
+        self.fold = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
+        self.total = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
+        self.flat = [p.requires_grad_(True) for p in flat]
+        self.hooks = [p.register_post_accumulate_grad_hook(self._take) for p in flat]
+
+    def _take(self, parameter: Tensor) -> None:
+        self.fold[id(parameter)] += parameter.grad
+        parameter.grad = None
+
+    def _norms(self, sums: dict[int, Tensor], weight: float) -> list[float]:
+        squares = [
+            sum(float(sums[id(p)].double().square().sum()) for p in group)
+            for group in self.parameters
+        ]
+        return [square**0.5 / weight for square in squares]
+
+    def close_fold(self, weight: float) -> list[float]:
+        """Norms of the fold's mean gradient per slot; adds the fold to the total."""
+        norms = self._norms(self.fold, weight)
+        for key, value in self.fold.items():
+            self.total[key] += value
+            value.zero_()
+        return norms
+
+    def norms(self, weight: float) -> list[float]:
+        """Norms of the mean gradient over all folds of all processes, per slot."""
+        for sums in self.total.values():
+            distributed.add_up(sums)
+        return self._norms(self.total, weight)
+
+    def detach(self) -> None:
+        """Leave the backbone as it was: frozen, no hooks."""
+        for hook in self.hooks:
+            hook.remove()
+        for parameter in self.flat:
+            parameter.requires_grad_(False)

@@ -1,0 +1,140 @@
+"""Scores of single answers by task metric, and their mean with a bootstrap interval.
+
+A scorer is made once per task from its test rows and then scores any (sample, text), so that an
+answer shared by several steps or methods is scored once. Scores are percentages; CIDEr times 100
+may exceed 100.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stages.core.base.errors import InputError, unknown
+from stages.core.evaluation import answers
+from stages.core.evaluation.captions import Cider
+
+Row = Mapping[str, Any]  # of the data artefact: references, choices, box
+Scorer = Callable[[str, str], tuple[float, bool]]  # (sample_id, text) -> (score, parsed)
+
+IOU_THRESHOLD = 0.5
+ANNOTATORS = 10  # of VizWiz; the soft accuracy is defined on their number
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean of the samples' scores, how many there are, how many had no readable answer, and the
+    ends of the 95 % interval of the mean."""
+
+    value: float
+    n: int
+    n_unparsed: int
+    low: float
+    high: float
+
+
+def _accuracy(rows: Mapping[str, Row]) -> Scorer:
+    """Open answers with one or a few gold answers: any match after normalisation."""
+    return lambda sample, text: (
+        100.0 * answers.exact_match(text, rows[sample]["references"]),
+        True,
+    )
+
+
+def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
+    """Open answers with ten annotators each."""
+    for sample, row in rows.items():
+        if len(row["references"]) != ANNOTATORS:
+            raise InputError(
+                f"sample {sample!r}: metric vqa_accuracy needs {ANNOTATORS} annotators' answers, "
+                f"found {len(row['references'])}; use metric accuracy for a few gold answers."
+            )
+    return lambda sample, text: (
+        100.0 * answers.soft_accuracy(text, rows[sample]["references"]),
+        True,
+    )
+
+
+def _choice(rows: Mapping[str, Row]) -> Scorer:
+    """Options by letter; an output that names none is wrong and unparsed."""
+    for sample, row in rows.items():
+        if row["references"][0] not in list(answers.letters(row["choices"] or [])):
+            raise InputError(
+                f"sample {sample!r}: metric choice needs the options and the right one's letter; "
+                f"found options {row['choices']} and answer {row['references'][0]!r}."
+            )
+
+    def score(sample: str, text: str) -> tuple[float, bool]:
+        said = answers.parse_choice(text, rows[sample]["choices"])
+        return 100.0 * (said == rows[sample]["references"][0]), said is not None
+
+    return score
+
+
+def _iou(rows: Mapping[str, Row]) -> Scorer:
+    """Boxes by overlap; no box, or one without area, is wrong and unparsed."""
+    for sample, row in rows.items():
+        box = row["box"]
+        if box is None or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
+            raise InputError(f"sample {sample!r}: metric iou needs a gold box, found {box}.")
+
+    def score(sample: str, text: str) -> tuple[float, bool]:
+        box = answers.parse_box(text)
+        hit = box is not None and answers.iou(box, rows[sample]["box"]) > IOU_THRESHOLD
+        return 100.0 * hit, box is not None
+
+    return score
+
+
+def _cider(rows: Mapping[str, Row]) -> Scorer:
+    """Captions; every text is a caption, the empty one too."""
+    cider = Cider({sample: row["references"] for sample, row in rows.items()})
+    return lambda sample, text: (100.0 * cider.score(sample, text), True)
+
+
+METRICS: dict[str, Callable[[Mapping[str, Row]], Scorer]] = {
+    "accuracy": _accuracy,
+    "vqa_accuracy": _vqa_accuracy,
+    "choice": _choice,
+    "iou": _iou,
+    "cider": _cider,
+}
+
+
+def make_scorer(metric: str, rows: Mapping[str, Row]) -> Scorer:
+    """The scorer of a task's test rows (by sample id) under one of :data:`METRICS`.
+
+    Raises:
+        InputError: unknown metric, no rows, or a row whose gold answer does not fit the metric.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    if not rows:
+        raise InputError(f"metric {metric}: no test rows to score.")
+    for sample, row in rows.items():
+        if not row["references"]:
+            raise InputError(f"sample {sample!r}: no gold answers to score against.")
+    return METRICS[metric](rows)
+
+
+def bootstrap_interval(
+    scores: np.ndarray, resamples: int, seed: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of ``scores`` (n,); their order plays no part.
+
+    For CIDEr the images' scores are resampled with the document frequencies held fixed.
+    """
+    ordered, n = np.sort(scores), len(scores)
+    if ordered[0] == ordered[-1]:
+        return float(ordered[0]), float(ordered[0])
+    rng = np.random.default_rng(seed)
+    means = [ordered[rng.integers(n, size=n)].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(scores: np.ndarray, parsed: np.ndarray, *, resamples: int, seed: int) -> Score:
+    """The :class:`Score` of samples' scores (n,) and whether their answers were readable (n,)."""
+    low, high = bootstrap_interval(scores, resamples, seed)
+    return Score(float(scores.mean()), len(scores), int((~parsed).sum()), low, high)

@@ -1,0 +1,238 @@
+"""LoRA experts on a frozen backbone, as standard PEFT adapters.
+
+``y = W x + sum_k s_k B_k A_k x`` over the active experts k, all with weight 1 (Eq. 2),
+``s = alpha / r``. An expert on disk is a PEFT adapter folder: ``adapter_config.json`` and
+``adapter_model.safetensors`` load with ``peft.PeftModel.from_pretrained``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.backbone.load import Backbone
+from stages.core.backbone.losses import token_losses
+from stages.core.backbone.prompts import IGNORE
+from stages.core.base.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SlotRanks = dict[tuple[str, int, str], int]  # (tower, block, kind) -> LoRA rank
+
+
+class ExpertModel:
+    """A backbone whose slots can carry any number of named experts."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.peft: nn.Module | None = None
+        self.active: list[str] = []
+        self.training: str | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The model to call: with adapters if there are any."""
+        return self.peft if self.peft is not None else self.backbone.model
+
+    # --- adapters ---
+
+    def add(self, name: str, ranks: SlotRanks, *, scale: float, dropout: float, seed: int) -> None:
+        """A fresh trainable expert: A kaiming-uniform(a=sqrt 5), B zero.
+
+        Args:
+            ranks: rank of every slot that gets the expert.
+            scale: ``alpha / r``, the same for every rank.
+            seed: of the initial A.
+
+        Raises:
+            InputError: no slot at all.
+        """
+        import torch
+
+        if not ranks:
+            raise InputError(f"expert {name}: no slot was allocated; raise budget.ratio.")
+        by_key = {slot.key: slot for slot in self.backbone.slots}
+        pattern = {linear: ranks[key] for key in sorted(ranks) for linear in by_key[key].linears}
+        torch.manual_seed(seed)
+        self._inject(name, pattern, scale, dropout)
+
+    def _inject(self, name: str, pattern: dict[str, int], scale: float, dropout: float) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        usual = max(sorted(set(pattern.values())), key=list(pattern.values()).count)
+        others = {linear: rank for linear, rank in pattern.items() if rank != usual}
+        config = LoraConfig(
+            r=usual,
+            lora_alpha=scale * usual,
+            lora_dropout=dropout,
+            target_modules=sorted(pattern),
+            rank_pattern=others,
+            alpha_pattern={linear: scale * rank for linear, rank in others.items()},
+            bias="none",
+        )
+        if self.peft is None:
+            self.peft = get_peft_model(self.backbone.model, config, adapter_name=name)
+        else:
+            self.peft.add_adapter(name, config)
+
+    def load(self, name: str, folder: Path) -> None:
+        """A frozen expert from its folder, without dropout, in eval mode for good.
+
+        Raises:
+            InputError: not an adapter folder, or one that does not fit this backbone.
+        """
+        from peft import set_peft_model_state_dict
+
+        config = read_adapter_config(folder)
+        weights = load_tensors(folder)
+        ranks = {key: config["rank_pattern"].get(key, config["r"]) for key in config["modules"]}
+        self._inject(name, ranks, config["lora_alpha"] / config["r"], dropout=0.0)
+        result = set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+        absent = [key for key in result.missing_keys if f".{name}." in key]
+        if absent or result.unexpected_keys:
+            wrong = (absent + list(result.unexpected_keys))[0]
+            raise InputError(f"expert {folder}: does not fit {self.backbone.path}: {wrong}.")
+
+    def restore(self, name: str, folder: Path) -> None:
+        """Overwrite an expert's weights with those of a folder of the same shape.
+
+        Raises:
+            InputError: the folder's slots or ranks differ.
+        """
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        read_adapter_config(folder)
+        weights = load_tensors(folder)
+        mine = get_peft_model_state_dict(self.peft, adapter_name=name)
+        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in weights.items()}:
+            raise InputError(f"expert {folder}: its slots or ranks differ from this run's.")
+        set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+
+    def activate(self, names: Iterable[str], *, training: str | None = None) -> None:
+        """Make exactly these experts active; only ``training`` (if given) gets gradients."""
+        self.active, self.training = list(names), training
+        self.peft.base_model.set_adapter(self.active, inference_mode=True)
+        for key, parameter in self.peft.named_parameters():
+            parameter.requires_grad_("lora_" in key and key.split(".")[-2] == training)
+
+    @contextmanager
+    def using(self, names: list[str]) -> Iterator[nn.Module]:
+        """The model with these experts active; with none, the untouched backbone."""
+        if self.peft is None:
+            yield self.backbone.model
+        elif names:
+            self.activate(names)
+            yield self.peft
+        else:
+            with self.peft.disable_adapter():
+                yield self.peft
+
+    @contextmanager
+    def frozen_view(self, names: list[str]) -> Iterator[nn.Module]:
+        """The model as ``using`` gives it, for a forward pass without gradients in training;
+        afterwards the experts of before are active again."""
+        import torch
+
+        before = self.active, self.training
+        with torch.no_grad(), self.using(names) as view:
+            yield view
+        self.activate(before[0], training=before[1])
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Parameters that learn, by full name, in a fixed order."""
+        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+
+    # --- training ---
+
+    def answer_loss(self, batch: dict[str, Any]) -> Tensor:
+        """Mean cross-entropy of the answer tokens; the mean is over ``batch["n_answer_tokens"]``
+        (tokens of the whole optimiser step) where given, else over the batch's own."""
+        losses, _ = token_losses(self.model, batch)
+        return losses.sum() / batch.get("n_answer_tokens", losses.numel())
+
+    def answer_logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Logits ``(n, vocabulary)`` from which the n answer tokens are predicted, and their
+        cross-entropies ``(n,)``, of one forward pass."""
+        seen = []
+
+        def watched(**inputs: Any) -> Any:
+            seen.append(self.model(**inputs))
+            return seen[-1]
+
+        losses, _ = token_losses(watched, batch)
+        return seen[0].logits, losses
+
+    def share(self, batch: dict[str, Any]) -> Tensor | float:
+        """This batch's part of the answer tokens of its optimiser step (1 if it is the whole).
+
+        A penalty on parameters is multiplied by it: the losses of the accumulated batches of a
+        step are summed, and the penalty must count once.
+        """
+        own = (batch["labels"] != IGNORE).sum()
+        return own / batch.get("n_answer_tokens", own)
+
+    # --- disk ---
+
+    def save(self, name: str, folder: Path) -> None:
+        """Write an expert as a PEFT adapter folder with a sorted, complete configuration."""
+        from peft import get_peft_model_state_dict
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = get_peft_model_state_dict(self.peft, adapter_name=name)
+        tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = self.peft.peft_config[name].to_dict()
+        config |= {
+            "base_model_name_or_path": self.backbone.path,
+            "inference_mode": True,
+            "target_modules": adapted_modules(tensors),
+        }
+        text = json.dumps(config, sort_keys=True, indent=2, default=sorted)
+        (folder / "adapter_config.json").write_text(text + "\n")
+
+
+def adapted_modules(tensors: dict[str, Any]) -> list[str]:
+    """Full names of the linears that an adapter's tensors sit on, sorted."""
+    prefix = "base_model.model."
+    return sorted({key.rsplit(".lora_", 1)[0].removeprefix(prefix) for key in tensors})
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """An adapter folder's weights.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(folder / "adapter_model.safetensors", device="cpu")
+    except SafetensorError as error:
+        raise InputError(f"{folder}/adapter_model.safetensors: {error}") from None
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """An adapter folder's configuration, its linears as ``modules``.
+
+    Raises:
+        InputError: a file of the folder is missing or not JSON.
+    """
+    missing = [
+        name
+        for name in ("adapter_config.json", "adapter_model.safetensors")
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        raise InputError(f"expert {folder}: missing {', '.join(missing)}.")
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{folder}/adapter_config.json: not valid JSON: {error}") from None
+    config["modules"] = config["target_modules"]
+    return config

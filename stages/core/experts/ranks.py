@@ -1,0 +1,69 @@
+"""ExpertRanks that meet the budget of trainable parameters, routers included."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.core.backbone.slots import Slot
+    from stages.core.experts.job import Job
+
+ExpertRanks = dict[str, list[int]]  # rank of each expert, by the slot's name
+
+
+def slot_name(slot: Slot) -> str:
+    """A slot's name in files, such as ``llm_0_qkv``."""
+    return "_".join(map(str, slot.key))
+
+
+def budget_of(job: Job) -> float:
+    """Trainable parameters a task may have: those of the allocations to match if there are any,
+    else ``budget.ratio`` of a LoRA of ``expert.rank`` on all slots."""
+    if job.size is not None:
+        return job.size
+    rank = job.config["expert"]["rank"] * job.config["budget"]["ratio"]
+    return rank * sum(slot.lora_parameters(1) for slot in job.slots)
+
+
+def mean_size(allocations: list[dict[str, Any]]) -> float:
+    """Trainable parameters of the allocated slots, mean over the allocations."""
+    return fmean(
+        sum(slot["trainable_parameters"] for slot in allocation["slots"] if slot["allocated"])
+        for allocation in allocations
+    )
+
+
+def even_ranks(job: Job) -> dict[tuple[str, int, str], int]:
+    """A rank for every slot by its key, as equal as the budget allows with whole ranks."""
+    units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
+    ranks = spread(units, dict.fromkeys(units, 1), budget_of(job))
+    return {slot.key: ranks[slot_name(slot)] for slot in job.slots}
+
+
+def width_of(slot: Slot) -> int:
+    """What the linears of a slot read; a router has as many parameters per expert."""
+    return slot.shapes[0][1]
+
+
+def spread(units: dict[str, int], least: dict[str, int], budget: float) -> dict[str, int]:
+    """Whole ranks of all slots, proportional to ``least`` and never below it, whose cost is as
+    near to the budget as one rank of a slot allows (above it if ``least`` costs more).
+
+    Args:
+        units: parameters of one rank in each slot.
+        least: the smallest rank of each slot.
+    """
+    level = budget / sum(units[name] * least[name] for name in units)
+    ranks, owed = {}, 0.0
+    for name, unit in units.items():
+        owed += level * least[name] * unit
+        ranks[name] = max(least[name], math.floor(owed / unit + 0.5))
+        owed -= ranks[name] * unit
+    return ranks
+
+
+def split(total: int, parts: int) -> list[int]:
+    """A slot's rank as the ranks of its experts, the larger ones first."""
+    return [total // parts + (i < total % parts) for i in range(parts)]

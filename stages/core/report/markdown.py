@@ -1,0 +1,36 @@
+"""A section of the report as Markdown, without its pictures: for a file under version control."""
+
+from __future__ import annotations
+
+from stages.core.report.page import Block, Section, Table
+
+SPECIAL = "\\|*_`[]<>"  # what Markdown would not show as it stands
+
+
+def markdown(section: Section, heading: str, foreword: str) -> str:
+    """The section's lead, tables and definitions below a heading of the first level."""
+    parts = [f"# {heading}", foreword, section.lead, *map(_block, section.blocks)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _block(block: Block) -> str:
+    if block.kind == "table":
+        return _table(block)
+    if block.kind == "definitions":
+        return "\n".join(f"- **{_plain(name)}** {_plain(text)}" for name, text, _ in block.entries)
+    return _plain(block.text) if block.kind == "note" else ""
+
+
+def _table(table: Table) -> str:
+    align = ["---" if i < table.labels or table.prose else "---:" for i in range(len(table.head))]
+    rows = [table.head, *([cell.text for cell in row] for row in table.cells())]
+    lines = [" | ".join(map(_plain, row)) for row in rows]
+    lines.insert(1, " | ".join(align))
+    text = "\n".join(f"| {line} |" for line in lines)
+    title = f"## {_plain(table.title)}\n\n" if table.title else ""
+    return f"{title}{text}" + (f"\n\n{_plain(table.caption)}" if table.caption else "")
+
+
+def _plain(text: str) -> str:
+    escaped = "".join(f"\\{c}" if c in SPECIAL else c for c in text)
+    return escaped.replace("\n", " ")

@@ -1,0 +1,37 @@
+"""Checkpoints of a training run: whose they are, and which of them is complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.trainer_utils import sort_checkpoints
+
+if TYPE_CHECKING:
+    pass
+
+
+FINGERPRINT = "fingerprint.json"
+
+
+COMPLETE = "complete"  # an empty file, the last that a checkpoint gets
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was saved to its end; a kill can come in the middle."""
+    found = sort_checkpoints(str(folder), use_mtime=False) if folder.is_dir() else []
+    return next((path for path in reversed(found) if (Path(path) / COMPLETE).is_file()), None)
+
+
+def claim(checkpoints: Path, fingerprint: dict[str, Any]) -> None:
+    """Keep the folder if it belongs to this very run, else empty it and sign it."""
+    note = checkpoints / FINGERPRINT
+    text = json.dumps(fingerprint, sort_keys=True)
+    if note.is_file() and note.read_text() == text:
+        return
+    if checkpoints.exists():
+        shutil.rmtree(checkpoints)
+    checkpoints.mkdir(parents=True)
+    note.write_text(text)

@@ -1,0 +1,145 @@
+"""One or more phases of training, each of which goes on where it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from stages.core.backbone.prompts import IGNORE, Prompter
+from stages.core.base import distributed
+from stages.core.base.errors import InputError
+from stages.core.training.checkpoints import claim, last_checkpoint
+from stages.core.training.sampler import step_rows
+from stages.core.training.trainer import ExpertTrainer, Objective
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def examples(rows: Dataset, prompter: Prompter) -> Dataset:
+    """Rows with ids, labels and lengths; images are opened when a batch needs them."""
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        ids, labels = prompter.conversation(row["turns"], prompter.tile_counts(row))
+        return {"input_ids": ids, "labels": labels, "length": len(ids)}
+
+    return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
+
+
+def with_silent(rows: Dataset, count: int) -> Dataset:
+    """Append copies of the shortest row without labels, which add nothing to any loss.
+
+    They fill the last step of an epoch when several processes share it: each needs as many rows.
+    """
+    from datasets import concatenate_datasets
+
+    lengths = rows["length"][:]
+    copies = rows.select([lengths.index(min(lengths))] * count)
+    silent = copies.map(lambda row: {"labels": [IGNORE] * len(row["labels"])}, desc="silent rows")
+    return concatenate_datasets([rows, silent])
+
+
+class Phases:
+    """Trains what has ``requires_grad``, once per call; a later phase has its own checkpoints.
+
+    A run that was killed goes on where it stopped: finished phases load their end state.
+    """
+
+    def __init__(
+        self,
+        prompter: Prompter,
+        settings: dict[str, Any],
+        task: str,
+        seed: int,
+        checkpoints: Path,
+        fingerprint: dict[str, Any],
+    ) -> None:
+        """Clear ``checkpoints`` unless they belong to the run that ``fingerprint`` identifies."""
+        self.prompter, self.settings = prompter, settings
+        self.task, self.seed, self.checkpoints = task, seed, checkpoints
+        self.done = 0
+        with distributed.first_before_others():
+            claim(checkpoints, fingerprint)
+
+    def __call__(
+        self,
+        model: nn.Module,
+        loss: Callable[[dict[str, Any]], torch.Tensor],
+        rows: Dataset,
+        **changes: Any,
+    ) -> list[list[float]]:
+        """One phase; returns the loss history ``[[step, loss], ...]``.
+
+        Args:
+            loss: batch (a dict of tensors) -> scalar.
+            changes: keys of the config's ``training`` section that differ in this phase.
+
+        Raises:
+            InputError: a loss that is not finite.
+        """
+        folder = self.checkpoints / f"phase{self.done}"
+        self.done += 1
+        args = _arguments(self.settings | changes, self.seed, folder)
+        silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
+        with distributed.first_before_others():  # the others find the first one's cache
+            encoded = examples(rows, self.prompter)
+            encoded = with_silent(encoded, silent) if silent else encoded
+        trainer = ExpertTrainer(
+            model=Objective(model, loss),
+            args=args,
+            train_dataset=encoded,
+            data_collator=self._collate,
+            task=self.task,
+            silent=silent,
+        )
+        resume = last_checkpoint(folder)
+        if resume:
+            print(f"going on from {resume}", flush=True)
+        trainer.train(resume_from_checkpoint=resume)
+        logs = trainer.state.log_history
+        return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
+
+    def _collate(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        for row in batch:
+            row["pixel_values"] = self.prompter.pixel_values(row)
+        return self.prompter.collate(batch)
+
+
+def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
+    cuda = torch.cuda.is_available()
+    world = distributed.size()
+    micro = min(settings["micro_batch_size"], settings["batch_size"] // world)
+    if settings["batch_size"] % (micro * world):
+        raise InputError(
+            f"training.batch_size {settings['batch_size']}: must be a multiple of "
+            f"micro_batch_size {micro} x {world} processes."
+        )
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings["batch_size"] // (micro * world),
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        warmup_steps=settings["warmup_ratio"],
+        lr_scheduler_type="cosine",
+        optim="adamw_torch",
+        seed=seed,
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=settings["checkpoint_steps"],
+        logging_steps=max(1, settings["checkpoint_steps"] // 10),
+        report_to="none",
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not cuda,
+        ddp_backend=None if cuda or distributed.size() == 1 else "gloo",
+        dataloader_pin_memory=cuda,
+        # rows without an image do not reach the experts of the vision encoder
+        ddp_find_unused_parameters=True,
+    )

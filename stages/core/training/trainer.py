@@ -1,0 +1,110 @@
+"""One training run of trainable parameters on rows: ``transformers.Trainer`` with our objective.
+
+Checkpoints live outside the declared outputs; a run that was killed goes on from the last one
+that is complete. With several processes (``core.base.distributed``) each optimiser step sees the
+rows that it would see with one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+from transformers.trainer_utils import sort_checkpoints
+
+from stages.core.base import distributed
+from stages.core.base.errors import InputError
+from stages.core.training.checkpoints import COMPLETE
+from stages.core.training.sampler import ByLength, step_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Objective(nn.Module):
+    """The module the Trainer sees: batch in, loss out; its state is what learns, nothing else."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[dict[str, Any]], torch.Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, **batch: Any) -> torch.Tensor:
+        """The loss of a batch."""
+        return self.loss(batch)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Trainable parameters only: checkpoints stay small."""
+        return {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Restore trainable parameters; every one of them must be there.
+
+        Raises:
+            InputError: the checkpoint belongs to another set of trainable parameters.
+        """
+        mine = self.state_dict()
+        if mine.keys() != state.keys():
+            raise InputError("checkpoint does not fit: delete the checkpoints folder and rerun.")
+        for name, parameter in mine.items():
+            parameter.copy_(state[name])
+        return nn.modules.module._IncompatibleKeys([], [])
+
+
+class ExpertTrainer(Trainer):
+    """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
+
+    def __init__(self, *args: Any, task: str, silent: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.task, self.silent = task, silent
+        self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
+        lengths = self.train_dataset["length"][: len(self.train_dataset) - self.silent]
+        batch_size = step_rows(self.args)
+        steps = -(-len(lengths) // batch_size)  # of one epoch
+        return ByLength(
+            list(lengths),
+            batch_size,
+            self.args.seed,
+            lambda: self.state.global_step // steps,
+            self.silent,
+        )
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """A checkpoint counts once all processes have written their part; then older ones go."""
+        super()._save_checkpoint(model, trial)
+        distributed.wait()
+        if distributed.is_first():
+            *older, newest = sort_checkpoints(self.args.output_dir, use_mtime=False)
+            (Path(newest) / COMPLETE).touch()
+            for folder in older:
+                shutil.rmtree(folder)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The method's loss; a loss that is not finite stops the run.
+
+        Raises:
+            InputError: names task, step and sample ids.
+        """
+        ids = inputs.pop("sample_id")
+        if num_items_in_batch is not None:
+            inputs["n_answer_tokens"] = num_items_in_batch / self.args.world_size
+        loss = model(**inputs)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"task {self.task}: loss is {loss.item()} at step {self.state.global_step + 1}; "
+                f"samples {', '.join(ids)}. Lower training.learning_rate or check these rows."
+            )
+        return loss

@@ -1,0 +1,181 @@
+"""Print any artefact of the pipeline so that a person can read it.
+
+Reads   a Parquet file, a JSON file (allocation, router, transfer, metrics), a safetensors file or
+        an expert's folder
+Writes  to the terminal; plain text when piped
+
+    python -m stages.tools.inspect results/pocket/seed0/allocations/iconqa.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.base import artifacts, cli
+from stages.core.base.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MARKS = {"allocation": "slots", "router": "calibration", "transfer": "parent", "metrics": "runs"}
+"""A key by which each kind of JSON artefact is recognised."""
+
+
+def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
+    """What there is to see in one artefact.
+
+    Args:
+        path: a file or an expert's folder.
+        n_rows: rows to show of a table.
+
+    Raises:
+        InputError: no such file, a kind of file that is no artefact, or a damaged one.
+    """
+    if n_rows < 1:
+        raise InputError(f"--rows: {n_rows} is not a positive number.")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder.")
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix == ".parquet":
+        return _parquet(path, n_rows)
+    if path.suffix == ".json":
+        return _json(path)
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    raise InputError(
+        f"{path}: cannot show {path.suffix or 'a file without suffix'}; "
+        "give a .parquet, .json or .safetensors file, or an expert's folder."
+    )
+
+
+def _json(path: Path) -> Iterator[RenderableType]:
+    from stages.tools import display
+
+    content = _read_object(path)
+    kind = next((kind for kind, mark in MARKS.items() if mark in content), None)
+    if kind is None:
+        raise InputError(
+            f"{path}: none of the JSON artefacts ({', '.join(MARKS)}); "
+            "for the files of an expert give its folder."
+        )
+    content = artifacts.read_json(kind, path)
+    yield from getattr(display, kind)(content)
+    yield from display.provenance(content["provenance"])
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+    return content
+
+
+def _parquet(path: Path, n_rows: int) -> Iterator[RenderableType]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stages.tools import display
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file: {error}") from None
+    notes = {}
+    if b"cmit" in (file.schema_arrow.metadata or {}):
+        notes = artifacts.metadata(path)
+    origin = notes.pop("provenance", None)
+    if notes.get("schema") == "routes":
+        rows = artifacts.read_table("routes", path).to_pylist()
+        yield from display.routes(rows, notes["task"], notes["method"])
+    yield f"{file.metadata.num_rows:,} rows, {path.stat().st_size:,} bytes"
+    for key, value in notes.items():
+        yield f"{key}: {display.short(value, 150)}"
+    types = {field.name: str(field.type) for field in file.schema_arrow}
+    head = islice((row for batch in file.iter_batches(n_rows) for row in batch.to_pylist()), n_rows)
+    yield from display.parquet_head(types, list(head))
+    if origin:
+        yield from display.provenance(origin)
+
+
+def _tensors(path: Path) -> tuple[list[tuple[str, str, list[int], int]], dict[str, str]]:
+    """(name, dtype, shape, bytes) of each tensor, and the file's metadata; no tensor is loaded."""
+    from math import prod
+    from re import search
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            found = []
+            for name in sorted(handle.keys()):
+                part = handle.get_slice(name)
+                dtype, shape = part.get_dtype(), part.get_shape()
+                bits = 8 if dtype == "BOOL" else int(search(r"\d+", dtype).group())
+                found.append((name, dtype, shape, prod(shape) * bits // 8))
+            return found, handle.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not readable as safetensors: {error}") from None
+
+
+def _safetensors(path: Path) -> Iterator[RenderableType]:
+    from stages.tools import display
+
+    entries, metadata = _tensors(path)
+    notes = json.loads(metadata.pop("cmit", "{}"))
+    origin = json.loads(notes.pop("provenance", "{}"))
+    for key, value in (metadata | notes).items():
+        yield f"{key}: {display.short(value, 150)}"
+    yield from display.tensors(entries)
+    if origin:
+        yield from display.provenance(origin)
+
+
+def _folder(path: Path) -> Iterator[RenderableType]:
+    from stages.tools import display
+
+    weights, config = path / "adapter_model.safetensors", path / "adapter_config.json"
+    others = sorted(set(path.glob("*.safetensors")) - {weights})
+    if not (weights.is_file() and config.is_file()) and not others:
+        names = ", ".join(sorted(item.name for item in path.iterdir())) or "nothing"
+        raise InputError(
+            f"{path}: not an expert's folder (adapter_config.json and adapter_model.safetensors, "
+            f"or other safetensors files of a method); it holds {names}. Give one file."
+        )
+    if weights.is_file() and config.is_file():
+        shapes = {name: shape for name, _, shape, _ in _tensors(weights)[0]}
+        yield from display.adapter(_read_object(config), shapes)
+    for file in others:
+        yield file.name
+        yield from display.tensors(_tensors(file)[0])
+    if (path / "training.json").is_file():
+        yield from display.training(_read_object(path / "training.json"))
+    if (path / "provenance.json").is_file():
+        yield from display.provenance(_read_object(path / "provenance.json"))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__, config=False)
+    parser.add_argument("path", type=Path, metavar="PATH", help="file or expert folder")
+    parser.add_argument("--rows", type=int, default=3, help="rows to show of a table (default 3)")
+    args = parser.parse_args(argv)
+
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:  # a pipe has no edge to wrap at
+        console = Console(markup=False, highlight=False, emoji=False, width=200)
+    for item in inspect(args.path, args.rows):
+        console.print(item)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,149 @@
+"""A plan as tables for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stages.core.costs.flops import PARTS, total
+from stages.tools.display import STRONG, table
+
+GIB = 2**30
+
+
+def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Everything that a plan says."""
+    machine, backbone = plan["machine"], plan["backbone"]
+    yield Text(
+        f"{plan['method']} on {backbone['name']}: {backbone['parameters'] / 1e9:.2f} billion "
+        f"weights, {backbone['slots']} slots; {machine['gpus']} x {machine['gpu']} per training "
+        f"job, one for other jobs, at {100 * machine['mfu']:g} % of the peak",
+        STRONG,
+    )
+    if not backbone["tokenizer"]:
+        yield f"{backbone['name']}: no tokenizer is there, four characters are taken for a token"
+    yield _rows(plan["tasks"])
+    yield _stages(plan["tasks"])
+    yield _training(plan)
+    yield _sample(plan["tasks"])
+    yield from _memory(plan["tasks"])
+    yield from _jobs(plan["jobs"])
+
+
+def figure(value: float) -> str:
+    """Three significant digits, all of them before the point."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def _rows(tasks: list[dict[str, Any]]) -> Table:
+    made = table("task", "rows", "from", "tiles", "tokens", "answer", "epochs", "batch", "steps")
+    for column in ("test rows", "tiles", "tokens", "answer"):
+        made.add_column(column, justify="right")
+    for task in tasks:
+        train, test = task["train"], task["test"]
+        made.add_row(
+            task["task"],
+            f"{train['rows']:,}",
+            train["origin"],
+            *(f"{train[key]:.1f}" for key in ("tiles", "tokens", "answer")),
+            f"{task['epochs']:g}",
+            str(task["batch_size"]),
+            f"{task['steps']:,}",
+            f"{test['rows']:,}",
+            *(f"{test[key]:.1f}" for key in ("tiles", "prompt", "answer")),
+        )
+    rows, steps = (sum(found) for found in zip(*_counts(tasks), strict=True))
+    made.add_row("all", f"{rows:,}", *[""] * 6, f"{steps:,}", *[""] * 4, style=STRONG)
+    return made
+
+
+def _counts(tasks: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    return [(task["train"]["rows"], task["steps"]) for task in tasks]
+
+
+def _stages(tasks: list[dict[str, Any]]) -> Table:
+    stages = list(dict.fromkeys(stage for task in tasks for stage in task["stages"]))
+    made = table("PFLOP (GPU-hours)", *stages, "all")
+    for task in tasks:
+        found = [task["stages"].get(stage) for stage in stages]
+        made.add_row(task["task"], *map(_cost, found), _cost(_sum(found)))
+    sums = [_sum([task["stages"].get(stage) for task in tasks]) for stage in stages]
+    made.add_row("all", *map(_cost, sums), _cost(_sum(sums)), style=STRONG)
+    return made
+
+
+def _sum(found: list[dict[str, float] | None]) -> dict[str, float]:
+    there = [item for item in found if item]
+    return {key: sum(item[key] for item in there) for key in ("flops", "gpu_hours")}
+
+
+def _cost(found: Mapping[str, float] | None) -> str:
+    if not found:
+        return "·"
+    return f"{figure(found['flops'] / 1e15)} ({figure(found['gpu_hours'])})"
+
+
+def _training(plan: Mapping[str, Any]) -> Table:
+    made = table("training", "hours", "GPU-hours", "published hours", "GPU-hours", "implied MFU")
+    sums = [0.0, 0.0, 0.0, 0.0]
+    for task in plan["tasks"]:
+        published, hours = task["published"], task["training_hours"]
+        mine = task["stages"].get("train_expert", {"gpu_hours": 0.0})["gpu_hours"]
+        theirs = (published["hours"], published["hours"] * published["gpus"]) if published else ()
+        implied = f"{100 * task['implied_mfu']:.0f} %" if published else "·"
+        cells = [*map(figure, (hours, mine, *theirs)), *([] if theirs else ["·", "·"])]
+        made.add_row(task["task"], *cells, implied)
+        sums = [a + b for a, b in zip(sums, (hours, mine, *(theirs or (0, 0))), strict=True)]
+    made.add_row("all", *(figure(value) if value else "·" for value in sums), "", style=STRONG)
+    return made
+
+
+def _sample(tasks: list[dict[str, Any]]) -> Table:
+    """Operations of one training sample of the longest task, by part."""
+    made = table("TFLOP of a training sample", *PARTS, "all")
+    longest = max(tasks, key=lambda task: task["train"]["tokens"])
+    for stage in ("profile_gradients", "train_expert"):
+        for direction in ("forward", "backward"):
+            found = longest["stages"].get(stage, {}).get(f"{direction}_per_sample")
+            if found:
+                cells = [*(found[part] for part in PARTS), total(found)]
+                name = f"{longest['task']}, {stage}, {direction}"
+                made.add_row(name, *(figure(cell / 1e12) for cell in cells))
+    return made
+
+
+def _memory(tasks: list[dict[str, Any]]) -> Iterator[RenderableType]:
+    task = max(tasks, key=lambda task: task["memory"]["total"])
+    memory = task["memory"]
+    made = table("GiB per GPU in training", "without", "with checkpointing")
+    for name, plain, checkpointed in (
+        ("weights in bfloat16", "weights", "weights"),
+        ("expert, gradient, optimiser", "expert_and_optimiser", "expert_and_optimiser"),
+        ("activations", "activations", "activations_checkpointed"),
+        ("all", "total", "total_checkpointed"),
+    ):
+        made.add_row(name, *(figure(memory[key] / GIB) for key in (plain, checkpointed)))
+    yield made
+    yield (
+        f"for {task['task']}, the largest, {memory['micro_batch_size']} samples at a time; "
+        f"{memory['expert_parameters'] / 1e6:.2f} million parameters learn. CUDA itself, work "
+        "space and batches above the mean come on top. The workflow trains without checkpointing: "
+        "training.micro_batch_size is what makes a step fit.\n"
+    )
+
+
+def _jobs(jobs: Mapping[str, Any]) -> Iterator[RenderableType]:
+    made = table("SLURM jobs of all methods and seeds", "")
+    for rule, count in jobs["by_rule"].items():
+        made.add_row(rule, str(count))
+    made.add_row("all", str(jobs["total"]), style=STRONG)
+    yield made
+    yield (
+        f"at {jobs['minutes_each']:g} minutes in the queue: {jobs['waiting_in_all'] / 60:.1f} "
+        f"hours over all jobs; {jobs['waiting_on_longest_chain'] / 60:.1f} hours on the longest "
+        f"chain of {jobs['longest_chain']} jobs"
+    )

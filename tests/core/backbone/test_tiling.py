@@ -1,0 +1,76 @@
+"""Tile grids against values worked out by hand (tile 448, at most 6 tiles)."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.core.backbone.families.internvl import InternVL
+from stages.core.backbone.tiling import choose_grid, cut, pixels, tile_count
+
+# width, height: columns, rows, tiles with the thumbnail. A tile has 448 x 448 = 200,704 pixels; on
+# a tie a grid of n tiles wins over a smaller one if the image has more than n x 100,352 pixels.
+TABLE = {
+    (448, 448): (1, 1, 1),
+    (640, 480): (3, 2, 7),  # 1.333: 3/2 is 0.167 away, 1/1 is 0.333 away
+    (480, 640): (2, 3, 7),  # 0.75: 2/3 is 0.083 away, 1/1 is 0.25 away
+    (500, 375): (3, 2, 7),  # as 640 x 480: without a tie the area does not matter
+    (896, 448): (2, 1, 3),
+    (448, 896): (1, 2, 3),
+    (1280, 720): (2, 1, 3),  # 1.778: 2/1 is 0.222 away, 3/2 is 0.278 away
+    (720, 1280): (1, 2, 3),  # 0.5625: 1/2 is 0.063 away, 2/3 is 0.104 away
+    (1344, 448): (3, 1, 4),
+    (448, 1500): (1, 3, 4),  # 0.299: 1/3 is 0.035 away, 1/4 is 0.049 away
+    (2000, 448): (4, 1, 5),  # 4.464: 4/1 is 0.464 away, 5/1 is 0.536 away
+    (448, 2688): (1, 6, 7),
+    (5000, 448): (6, 1, 7),  # 11.2: the flattest there is
+    (900, 600): (3, 2, 7),
+    (600, 900): (2, 3, 7),
+    (100, 100): (1, 1, 1),  # tie of 1/1 and 2/2: 10,000 < 401,408
+    (1000, 1000): (2, 2, 5),  # the same tie: 1,000,000 > 401,408
+    (634, 633): (1, 1, 1),  # 401,322 < 401,408
+    (634, 634): (2, 2, 5),  # 401,956 > 401,408
+    (500, 200): (2, 1, 3),  # 2.5, tie of 2/1 and 3/1: 100,000 < 301,056
+    (1000, 400): (3, 1, 4),  # the same tie: 400,000 > 301,056
+    (600, 480): (1, 1, 1),  # 1.25, tie of 1/1, 2/2 and 3/2: 288,000 < 401,408
+    (1250, 1000): (3, 2, 7),  # the same tie: 1,250,000 > 602,112
+}
+
+
+@pytest.mark.parametrize("size", TABLE)
+def test_grid_tiles_and_tokens(size):
+    columns, rows, tiles = TABLE[size]
+    assert choose_grid(*size, max_tiles=6, tile=448) == (columns, rows)
+    assert tile_count(*size, 6, 448) == tiles
+    vision = SimpleNamespace(patch_size=14)
+    config = SimpleNamespace(vision_config=vision, downsample_ratio=0.5)
+    stored = {"size": {"height": 448}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    images = InternVL(Path(), config, stored, {"image_size": None, "max_tiles": 6})
+    assert images.marks(images.tile_count(*size)).count("<IMG_CONTEXT>") == 256 * tiles
+
+
+def test_thumbnail_is_counted_only_beside_several_tiles():
+    assert tile_count(448, 448, 6, 448) == 1
+    assert tile_count(896, 448, 6, 448) == 3
+    assert tile_count(896, 448, 1, 448) == 1
+
+
+def test_cut_goes_row_by_row_and_ends_with_the_thumbnail():
+    quadrants = np.zeros((56, 56, 3), dtype=np.uint8)
+    quadrants[:28, 28:] = 80
+    quadrants[28:, :28] = 160
+    quadrants[28:, 28:] = 240
+    tiles = cut(Image.fromarray(quadrants), max_tiles=4, tile=28)
+    centres = [tile.getpixel((14, 14))[0] for tile in tiles[:4]]
+    assert centres == [0, 80, 160, 240]
+    assert len(tiles) == 5
+    assert tiles[4].size == (28, 28)
+
+
+def test_pixels_are_normalised_channels_first():
+    grey = Image.new("RGB", (28, 28), (51, 102, 255))
+    values = pixels([grey], [0.2, 0.2, 0.5], [0.1, 0.2, 0.5])
+    assert values.shape == (1, 3, 28, 28)
+    np.testing.assert_allclose(values[0, :, 3, 5], [0.0, 1.0, 1.0], atol=1e-6)

@@ -1,0 +1,113 @@
+"""Opening images that others made."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.core.data.faults import RowError
+from stages.core.data.images import FORMATS, open_rgb, probe
+
+
+def noise(size=(64, 48)) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, form: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def fault_of(source, **options) -> str:
+    with pytest.raises(RowError) as caught:
+        probe(source, **options)
+    return caught.value.kind
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_gives_its_size_from_file_and_memory(form, tmp_path):
+    data = encoded(noise(), form)
+    (tmp_path / "image").write_bytes(data)
+    assert probe(data) == probe(tmp_path / "image") == probe(str(tmp_path / "image")) == (64, 48)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
+def test_a_cut_off_image_is_found_without_decoding_every_image(form, share, tmp_path):
+    data = encoded(noise(), form)
+    (tmp_path / "image").write_bytes(data[: int(share * len(data))])
+    kinds = {"truncated image", "unsupported image", "unreadable image"}
+    assert fault_of(tmp_path / "image") in kinds
+    assert fault_of(data[: int(share * len(data))]) in kinds
+
+
+def test_a_file_with_bytes_behind_its_end_is_sound(tmp_path):
+    (tmp_path / "image.jpg").write_bytes(encoded(noise(), "JPEG") + bytes(500))
+    assert probe(tmp_path / "image.jpg") == (64, 48)
+
+
+def test_damage_in_the_middle_is_found_when_decoding(tmp_path):
+    data = bytearray(encoded(noise(), "PNG"))
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "image.png").write_bytes(data)
+    assert probe(tmp_path / "image.png") == (64, 48)
+    assert fault_of(tmp_path / "image.png", decode=True) == "truncated image"
+
+
+def test_the_pixel_limit_counts_before_any_pixel_is_decoded(tmp_path):
+    header = struct.pack(">IIBBBBB", 12000, 10000, 8, 2, 0, 0, 0)  # and not one byte of pixels
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(RowError, match="120000000 pixels, allowed are 119999999") as caught:
+        probe(tmp_path / "bomb.png", 119_999_999)
+    assert caught.value.kind == "image too large"
+    assert probe(tmp_path / "bomb.png", 120_000_000) == (12000, 10000)
+
+
+def test_beyond_the_decoders_own_limit_no_setting_helps(tmp_path):
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IEND", b"")
+    assert fault_of(bomb, max_pixels=10**12) == "image too large"
+
+
+def test_formats_that_start_programs_stay_closed():
+    assert fault_of(encoded(noise(), "EPS")) == "unsupported image"
+    assert fault_of(b"<svg xmlns='http://www.w3.org/2000/svg'/>") == "unsupported image"
+
+
+@pytest.mark.parametrize("name", ["absent.png", ".", "a\0b.png", "x" * 300])
+def test_what_is_no_file_is_a_missing_image(name, tmp_path):
+    assert fault_of(f"{tmp_path}/{name}") == "missing image"
+
+
+def test_the_message_names_the_file(tmp_path):
+    with pytest.raises(RowError, match="here.png"):
+        probe(tmp_path / "here.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_opens_as_rgb(mode):
+    data = encoded(noise().convert(mode), "TIFF")
+    image = open_rgb({"bytes": data, "path": None})
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped():
+    grey = Image.fromarray(np.array([[0, 256, 32768, 65535]], dtype=np.uint16))
+    opened = open_rgb({"bytes": encoded(grey, "PNG"), "path": None})
+    assert np.asarray(opened)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_a_referenced_image_opens_like_an_embedded_one(tmp_path):
+    noise().save(tmp_path / "image.png")
+    from_file = open_rgb({"bytes": None, "path": str(tmp_path / "image.png")})
+    assert np.array_equal(np.asarray(from_file), np.asarray(noise()))

@@ -1,0 +1,187 @@
+"""The comparison of methods: paired tests, costs and Markdown, against hand computations."""
+
+import math
+from statistics import fmean, stdev
+
+import pytest
+
+from stages.core.base.config import complete
+from stages.core.evaluation.paired import difference, sign_flip_test
+from stages.core.report import comparison
+from stages.core.report.comparison_plots import spread
+from stages.core.report.costs import costs_of, kept_states, remarks
+from stages.core.report.markdown import markdown
+from stages.core.report.page import Cell, Definitions, Section, Table
+from stages.core.report.results import Results, Scope
+from stages.methods import registry as methods
+
+TASKS = ["a", "b", "c"]
+
+
+def results(**inputs) -> Results:
+    """A run of four names and two seeds: a variant that trains, and one that shares training."""
+    config = complete(
+        {
+            "stream": "s",
+            "manifests": "m",
+            "tasks": TASKS,
+            "backbone": {"path": "p"},
+            "methods": ["dmole", "half", "alone", "seq_ft"],
+            "variants": {
+                "half": {"method": "dmole", "set": {"budget.ratio": 0.25}},
+                "alone": {"method": "dmole", "set": {"routing.second": "none"}},
+            },
+        },
+        "test",
+    )
+    scores = [{"method": m, "seed": s} for m in config["methods"] for s in (0, 1)]
+    return Results(config, TASKS, scores, {}, **inputs)
+
+
+def trained(count: int, stored: int) -> dict[str, dict]:
+    return {task: {"trainable_parameters": count, "stored_parameters": stored} for task in TASKS}
+
+
+# --- differences -----------------------------------------------------------------------------
+
+
+def test_all_patterns_of_signs_are_counted():
+    # |mean| of (3, 2, 1) is reached by + + + and - - -, of 8 patterns
+    assert sign_flip_test([3.0, 2.0, 1.0]) == pytest.approx(2 / 8)
+    # (3, -1, 1): sums over the patterns are ±5, ±3, ±3, ±1; six of eight are at least 3
+    assert sign_flip_test([3.0, -1.0, 1.0]) == pytest.approx(6 / 8)
+    assert sign_flip_test([0.0, 0.0]) == 1.0
+
+
+def runs_of(values: dict[str, list[list[float]]]) -> list[dict]:
+    """Runs with one metric from {method: [per-task values of each seed]}."""
+    return [
+        {
+            "method": method,
+            "seed": seed,
+            "metrics": {
+                "last": {"value": fmean(row), "per_task": dict(zip(TASKS, row, strict=True))}
+            },
+        }
+        for method, rows in values.items()
+        for seed, row in enumerate(rows)
+    ]
+
+
+def test_a_difference_is_paired_by_seed_and_by_task():
+    runs = runs_of({"x": [[10, 20, 30], [16, 26, 33]], "dmole": [[40, 41, 42], [43, 44, 45]]})
+    found = difference(runs, "x", "dmole", "last")
+    by_seed = [20 - 41, 25 - 44]
+    assert found.mean == pytest.approx(fmean(by_seed))
+    assert found.spread == pytest.approx(12.7062047 * stdev(by_seed) / math.sqrt(2))  # t, 1 degree
+    assert (found.p, found.n_tasks) == (0.25, 3)  # three tasks, all lower
+
+
+def test_a_metric_that_a_run_lacks_has_no_difference():
+    runs = runs_of({"x": [[1, 2, 3]], "dmole": [[1, 2, 3]]})
+    runs[0]["metrics"]["last"]["value"] = None
+    assert difference(runs, "x", "dmole", "last") is None
+    assert difference(runs[1:], "x", "dmole", "last") is None
+
+
+# --- costs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("seq_ft", ["c"]),
+        ("joint", ["c"]),
+        ("dense_mole", ["c"]),
+        ("prog_lora_static", ["c"]),
+        ("o_lora", TASKS),
+        ("individual", TASKS),
+        ("dmole", TASKS),
+    ],
+)
+def test_states_that_must_be_kept(name, kept):
+    assert kept_states(methods.load(name), TASKS) == kept
+
+
+def test_costs_are_those_of_the_jobs_that_a_run_uses():
+    run = results(
+        trainings={
+            Scope(0, "dmole"): trained(100, 110),
+            Scope(1, "dmole"): trained(200, 110),
+            Scope(0, "half"): trained(60, 61),
+            Scope(0, "seq_ft"): trained(150, 150),
+        },
+        routers={Scope(0): {task: {"dim": 10, "hidden": 2} for task in TASKS}},
+        benchmarks={
+            "train_expert": [
+                {"seconds": 5.0, "scope": Scope(0, "dmole")},
+                {"seconds": 7.0, "scope": Scope(0, "dmole")},
+                {"seconds": 9.0, "scope": Scope(0, "half")},
+            ],
+            **dict.fromkeys(
+                ["profile_gradients", "extract_features", "fit_router"],
+                [{"seconds": 2.0, "scope": Scope(0)}, {"seconds": 1.0, "scope": None}],
+            ),
+        },
+    )
+    routers = 3 * (2 * 10 * 2 + 10 + 2)  # two matrices and two biases, three tasks
+    dmole, half, alone, seq_ft = (costs_of(run, name) for name in run.config["methods"])
+    assert (dmole.per_task, dmole.in_all, dmole.stored) == (150, 450, 330 + routers)
+    assert (dmole.training, dmole.preparation) == (12, 6)
+    assert alone.per_task == 150 and alone.training == 12  # its experts are dmole's
+    assert (half.per_task, half.training) == (60, 9)
+    assert (seq_ft.per_task, seq_ft.stored, seq_ft.preparation) == (150, 150, 0)
+    assert seq_ft.training is None  # no benchmark files
+    assert costs_of(run, "made_by_hand").per_task is None
+
+
+def test_a_count_that_is_off_is_remarked_and_compared_only_for_a_reason():
+    trainings = {
+        Scope(0, "dmole"): trained(100, 1),
+        Scope(0, "half"): trained(50, 1),
+        Scope(0, "seq_ft"): trained(106, 1),
+    }
+    run = results(trainings=trainings)
+    costs = {name: costs_of(run, name) for name in run.config["methods"]}
+    noted = remarks(costs, "dmole")
+    assert set(noted) == {"half", "seq_ft"}
+    assert noted["half"].startswith("-50 % trainable parameters a task. Its own switches")
+    assert "no comparison at equal size" in noted["seq_ft"]
+    assert comparison.comparable(costs, "dmole") == {"dmole", "half", "alone"}
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+def test_published_numbers_stand_in_columns_of_their_own():
+    row = {"metric": "AVG", "method": "O-LoRA", "Average": "58.79"}
+    reference = {"metric": "reference", "method": "Zero-shot", "Average": "46.62"}
+    run = results(published=[row, reference])
+    shown = {
+        (name, key): comparison._paper(run, name, key)
+        for name in ("o_lora", "zero_shot", "replay")
+        for key in comparison.KEYS
+    }
+    assert {place: text for place, text in shown.items() if text} == {
+        ("o_lora", "avg"): "58.79",
+        ("zero_shot", "last"): "46.62",
+    }
+
+
+def test_labels_keep_their_order_and_their_distance():
+    places = spread({"low": 0.0, "high": 10.0, "middle": 9.9, "lower": 9.8}, (0.0, 10.0))
+    assert [name for name, _ in places] == ["high", "middle", "lower", "low"]
+    heights = [y for _, y in places]
+    assert all(
+        above - below >= 2 - 1e-9 for above, below in zip(heights, heights[1:], strict=False)
+    )
+    assert min(heights) >= 0 and max(heights) <= 10
+
+
+def test_markdown_of_a_section():
+    table = Table(["Method", "x_1"], [["a_b", Cell("1.0")]], "A | B.", title="T")
+    section = Section("k", "t", "Lead.", [table, Definitions([("a *", "why", "")])])
+    assert markdown(section, "Head", "By `make`.") == (
+        "# Head\n\nBy `make`.\n\nLead.\n\n## T\n\n"
+        "| Method | x\\_1 |\n| --- | ---: |\n| a\\_b | 1.0 |\n\nA \\| B.\n\n- **a \\*** why\n"
+    )

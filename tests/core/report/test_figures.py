@@ -1,0 +1,294 @@
+"""The numbers behind the report's tables and pictures, against hand computations."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stages.core.base.config import PRESETS, complete
+from stages.core.base.errors import InputError
+from stages.core.report import activation, evolution, losses, metrics, parameters, routing, tree
+from stages.core.report.overview import differences
+from stages.core.report.results import Results, Routed, Scope, scope_of
+from stages.core.report.runtimes import readable
+from stages.core.report.sensitivity import relative_scores
+from stages.core.report.slot_grid import slot_arrays
+from stages.core.report.style import as_svg, colour_of, new_figure
+
+TASKS = ["a", "b"]
+MINIMAL = {"stream": "s", "manifests": "m", "tasks": ["a"], "backbone": {"path": "p"}}
+
+
+def routed(task: str, rows: list[tuple[int, list[str], str | None, float]]) -> Routed:
+    """Routes of a task from (step, experts, best task, ratio) rows."""
+    active: dict = {}
+    for step, experts, *_ in rows:
+        for name in experts:
+            active[step, name] = active.get((step, name), 0) + 1
+    return Routed(
+        step=np.array([row[0] for row in rows]),
+        own_nearest=np.array([row[2] == task for row in rows]),
+        own_first=np.array([row[1][:1] == [task] for row in rows]),
+        rejected=np.array([not row[1] for row in rows]),
+        ratio=np.array([row[3] for row in rows]),
+        active=active,
+    )
+
+
+NAN = math.nan
+RUN = {
+    "a": routed(
+        "a",
+        [
+            (0, [], None, NAN),
+            (0, [], None, NAN),
+            (1, ["a"], "a", 0.5),
+            (1, [], "a", 2.0),
+            (2, ["a", "b"], "a", 0.5),
+            (2, ["b"], "b", 0.9),
+        ],
+    ),
+    "b": routed(
+        "b",
+        [
+            (0, [], None, NAN),
+            (0, [], None, NAN),
+            (1, [], "a", 2.0),
+            (1, [], "a", 3.0),
+            (2, ["b"], "b", 0.4),
+            (2, [], "b", 1.5),
+        ],
+    ),
+}
+
+
+def test_auroc_counts_ordered_pairs_and_half_of_ties():
+    # pairs (unseen, seen): (2,1) won, (2,2) tied, (3,1) won, (3,2) won
+    assert routing.auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(3.5 / 4)
+    assert routing.auroc(np.array([]), np.array([1.0])) is None
+
+
+def test_routing_quality_of_a_stage_with_an_unseen_task():
+    found = routing.quality(RUN, TASKS, [1])
+    assert (found.n_seen, found.n_unseen) == (2, 2)
+    assert (found.own_nearest, found.own_first, found.seen_rejected) == (1.0, 0.5, 0.5)
+    assert found.unseen_rejected == 1.0
+    # unseen 2, 3 against seen 0.5, 2: three pairs won, one tied
+    assert found.auroc == pytest.approx(3.5 / 4)
+
+
+def test_routing_quality_of_the_last_stage():
+    found = routing.quality(RUN, TASKS, [2])
+    assert (found.n_seen, found.n_unseen, found.auroc) == (4, 0, None)
+    assert (found.own_nearest, found.own_first, found.seen_rejected) == (0.75, 0.5, 0.25)
+    assert found.unseen_rejected is None
+
+
+def test_routing_quality_ignores_the_pretrained_stage():
+    assert routing.quality(RUN, TASKS, [0, 1]) == routing.quality(RUN, TASKS, [1])
+
+
+def test_activation_frequencies():
+    first = activation.frequencies([RUN], TASKS, 1)
+    np.testing.assert_array_equal(first, [[0.5, NAN, 0.5], [0.0, NAN, 1.0]])
+    last = activation.frequencies([RUN], TASKS, 2)
+    np.testing.assert_array_equal(last, [[0.5, 1.0, 0.0], [0.0, 0.5, 0.5]])
+
+
+def test_activation_frequencies_are_a_mean_over_seeds_and_skip_absent_tasks():
+    other = {"a": routed("a", [(2, ["a"], "a", 0.1), (2, ["a"], "a", 0.1)])}
+    both = activation.frequencies([RUN, other], TASKS, 2)
+    np.testing.assert_allclose(both, [[0.75, 0.5, 0.0], [0.0, 0.5, 0.5]])
+
+
+def test_ratios_split_at_the_stage_of_the_task():
+    found = losses.ratios(RUN, TASKS)
+    assert found["a"]["unseen"].size == 0
+    assert sorted(found["a"]["seen"]) == [0.5, 0.5, 0.9, 2.0]
+    assert sorted(found["b"]["unseen"]) == [2.0, 3.0]
+    assert sorted(found["b"]["seen"]) == [0.4, 1.5]
+
+
+def test_quantiles_of_a_ramp():
+    found = losses.quantiles(np.arange(101.0))
+    assert found == {"min": 0, "p05": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "max": 100}
+
+
+def slot(module: str, block: int, kind: str, **fields) -> dict:
+    return {"tower": module, "block": block, "slot": kind, **fields}
+
+
+def test_slot_arrays_leave_absent_slots_empty():
+    rows = {
+        "a": [slot("llm", 0, "o", x=1.0), slot("vision", 0, "o", x=2.0)],
+        "b": [slot("llm", 1, "o", x=3.0)],
+    }
+    grid = slot_arrays(rows, "x")
+    assert list(grid) == [("vision", "o"), ("llm", "o")]
+    np.testing.assert_array_equal(grid["llm", "o"], [[1.0, NAN], [NAN, 3.0]])
+    np.testing.assert_array_equal(grid["vision", "o"], [[2.0], [NAN]])
+
+
+def test_sensitivity_is_relative_to_the_largest_of_task_and_module():
+    rows = {
+        "a": [
+            slot("vision", 0, "qkv", score=4.0),
+            slot("vision", 0, "o", score=1.0),
+            slot("llm", 0, "qkv", score=0.0),
+        ],
+        "b": [
+            slot("vision", 0, "qkv", score=1.0),
+            slot("vision", 0, "o", score=2.0),
+            slot("llm", 0, "qkv", score=5.0),
+        ],
+    }
+    found = relative_scores(rows)
+    np.testing.assert_array_equal(found["vision", "qkv"], [[1.0], [0.5]])
+    np.testing.assert_array_equal(found["vision", "o"], [[0.25], [1.0]])
+    np.testing.assert_array_equal(found["llm", "qkv"], [[0.0], [1.0]])
+
+
+def test_experts_are_counted_from_the_slots_not_from_the_budget():
+    allocation = {
+        "towers": {"vision": {"budget": 5}, "llm": {"budget": 5}},
+        "slots": [
+            slot("vision", 0, "qkv", allocated=True),
+            slot("vision", 0, "o", allocated=False),
+            slot("llm", 0, "o", allocated=True),
+            slot("llm", 1, "o", allocated=True),
+        ],
+    }
+    assert evolution.experts(allocation, "vision") == 1
+    assert evolution.experts(allocation, "llm") == 2
+
+
+def transfers(**parents: str | None) -> dict:
+    return {
+        task: {"parent": parent, "losses": {parent: 0.5} if parent else {}}
+        for task, parent in parents.items()
+    }
+
+
+def test_tree_is_walked_depth_first_in_stream_order():
+    found = tree.walk(transfers(a=None, b="a", c="a", d="b", e=None, f="d"))
+    assert found == [("a", 0), ("b", 1), ("d", 2), ("f", 3), ("c", 1), ("e", 0)]
+
+
+@pytest.mark.parametrize("parent", ["b", "c", "nobody"])
+def test_tree_refuses_a_parent_that_is_not_earlier(parent):
+    with pytest.raises(InputError, match=f"'b'.*parent '{parent}'.*earlier"):
+        tree.walk(transfers(a=None, b=parent, c=None))
+
+
+def test_interval_over_seeds_uses_students_t():
+    # Tabulated 0.975 quantiles: 4.3027 for 2 degrees of freedom, 12.7062 for 1.
+    assert metrics.half_width(1.0, 3) == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
+    assert metrics.half_width(2.0, 2) == pytest.approx(2 * 12.7062 / math.sqrt(2), abs=1e-3)
+
+
+def training(**counts: list[int]) -> Results:
+    """Results with trained parameters per method and seed, one task."""
+    found = Results(config={}, tasks=["a"], scores=[], metrics={})
+    found.trainings = {
+        Scope(seed, method): {"a": {"trainable_parameters": n}}
+        for method, listed in counts.items()
+        for seed, n in enumerate(listed)
+    }
+    return found
+
+
+def test_unequal_parameter_counts_are_remarked_on():
+    table, note = parameters.section(training(big=[106, 106], small=[99, 101])).blocks
+    assert [[cell.text for cell in row] for row in table.cells()] == [
+        ["big", "106", "106"],
+        ["small", "100", "100"],
+    ]
+    assert "big trains 6.0% more" in note.text and "not a comparison" in note.text
+
+
+def test_parameter_counts_within_the_tolerance():
+    _, note = parameters.section(training(big=[105], small=[100])).blocks
+    assert "within 5.0%" in note.text
+
+
+def test_no_difference_from_the_papers_preset():
+    assert differences(complete({**MINIMAL, "preset": "paper"}, "test")) == []
+
+
+def test_differences_from_the_papers_preset_name_key_and_both_values():
+    changed = {"preset": "paper", "budget": {"ratio": 0.25}, "routing": {"second": "none"}}
+    changed["training"] = {"per_task": {"a": {"epochs": 5}}}
+    assert differences(complete({**MINIMAL, **changed}, "test")) == [
+        ("budget.ratio", 0.25, 0.5),
+        ("routing.second", "none", "rank"),
+        ("training.per_task", None, {}),
+        ("training.per_task.a.epochs", 5, None),
+    ]
+
+
+def test_differences_of_the_reference_code_are_its_preset():
+    found = differences(complete({**MINIMAL, "preset": "reference_code"}, "test"))
+    own = PRESETS["reference_code"].items() - PRESETS["paper"].items()
+    assert {key: here for key, here, _ in found} == dict(own)
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("results/s/seed3/profiles/a.parquet", Scope(3)),
+        ("results/s/seed0/dmole/routes/a.parquet", Scope(0, "dmole")),
+        ("seed1/half/allocations/a.json", Scope(1, "half")),
+        ("runs/seed7/results/s/seed12/routers/a.json", Scope(12)),
+    ],
+)
+def test_scope_from_path(path, scope):
+    assert scope_of(path) == scope
+
+
+@pytest.mark.parametrize("path", ["results/profiles/a.parquet", "results/seed0"])
+def test_path_without_scope_is_refused(path):
+    with pytest.raises(InputError, match="seed0"):
+        scope_of(path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.234, "1.23 s"), (99, "99 s"), (150, "2.5 min"), (7200, "2 h")]
+)
+def test_readable_times(seconds, text):
+    assert readable(seconds) == text
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two hex colours (WCAG 2.1)."""
+    light = []
+    for colour in (first, second):
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_score_colours_are_legible_and_grow_darker():
+    pairs = [colour_of(value) for value in range(101)]
+    assert all(contrast(background, ink) >= 4.5 for background, ink in pairs)
+    towards_black = [contrast(background, "#000000") for background, _ in pairs[::10]]
+    assert towards_black == sorted(towards_black, reverse=True)
+    assert colour_of(-3) == colour_of(0) and colour_of(140) == colour_of(100)
+
+
+@as_svg
+def labelled(text: str):
+    figure, axes = new_figure(2, 1)
+    axes[0, 0].set_title(text)
+    return figure
+
+
+def test_pictures_have_equal_bytes_and_no_date():
+    first = labelled("x")
+    assert first == labelled("x") != labelled("y")
+    assert not any(word in first for word in ("dc:date", "dc:creator", "https://", "DTD"))
+
+
+def test_labels_are_text_never_markup_or_formulas():
+    hostile = r"$\frac{1$ </text><script>alert(1)</script>"
+    assert "<script" not in labelled(hostile)

@@ -1,0 +1,217 @@
+"""Ownership of artefacts by hand-made variants, and the slices that stages see."""
+
+import pytest
+
+from stages.core.base.config import complete
+from stages.core.base.errors import InputError
+from stages.core.runs.runs import SHARED, STAGE_KEYS, Runs, split_scope
+
+
+def plan(**changes: object) -> Runs:
+    """The plan of the tiny stream with changed top-level keys."""
+    config = {
+        "stream": "tiny",
+        "manifests": "tests/data/tiny",
+        "tasks": ["tiny_caption", "tiny_choice", "tiny_ground"],
+        "backbone": {"path": "results/backbones/tiny"},
+    }
+    return Runs(complete(config | changes, "test"))
+
+
+@pytest.mark.parametrize(
+    ("methods", "settings", "matched"),
+    [
+        (["dmole", "seq_ft"], {}, True),
+        (["dmole", "seq_ft"], {"match_size": "slots"}, False),
+        (["dmole", "seq_ft"], {"preset": "paper"}, False),
+        (["seq_ft"], {}, False),  # nothing to be equal to
+    ],
+)
+def test_size_follows_the_allocations_where_a_run_has_some(methods, settings, matched) -> None:
+    made = plan(methods=methods, **settings)
+    assert made.matches_allocations("seq_ft") is matched
+    assert bool(made.tasks_of("allocate_experts", "seq_ft")) is matched
+    assert not made.matches_allocations("dmole")
+    assert not made.matches_allocations("zero_shot")
+
+
+def test_another_order_owns_what_depends_on_it() -> None:
+    order = ["tiny_ground", "tiny_choice", "tiny_caption"]
+    after = {"route_samples", *AFTER_TRAINING}
+    assert owned("dmole", {"tasks": order}) == {"choose_parent", *after}
+    assert owned("seq_ft", {"tasks": order}) - {"choose_parent"} == after  # it has no parents
+    made = with_change("seq_ft", {"tasks": order})
+    assert made.states_at_test("changed", "tiny_choice") == order
+
+
+def with_change(method: str, changed: dict, **others: object) -> Runs:
+    variants = {"changed": {"method": method, "set": changed}}
+    return plan(variants=variants, methods=["changed"], **others)
+
+
+def owned(method: str, changed: dict) -> set[str]:
+    """The stages of which a variant has artefacts of its own."""
+    made = with_change(method, changed)
+    return {
+        stage
+        for stage in STAGE_KEYS
+        if stage != "score" and made.owner(stage, "changed") == "changed"
+    }
+
+
+AFTER_TRAINING = {"train_expert", "predict"}
+AFTER_ROUTERS = {"fit_router", "choose_parent", "route_samples", *AFTER_TRAINING}
+ALL = set(STAGE_KEYS) - {"score", "predict_backbone"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"routing.second": "rank"}, {"route_samples", "predict"}),
+        ({"routing.threshold_scale": 2.0}, {"route_samples", "predict"}),
+        ({"budget.ratio": 0.25}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"budget": {"ratio": 0.25, "modality": "even"}}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"allocation.strategy": "random"}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"training.epochs": 2}, AFTER_TRAINING),
+        ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
+        ({"threshold.calibration": "train"}, AFTER_ROUTERS),
+        ({"features.normalize": False}, {"extract_features", *AFTER_ROUTERS}),
+        (
+            {"profile.loss": "token_mean"},
+            {"profile_gradients", "allocate_experts", *AFTER_TRAINING},
+        ),
+        ({"subset.min_samples": 9}, ALL),
+        ({"prediction.batch_size": 3}, {"predict_backbone", "predict"}),
+        ({"budget.ratio": 0.5}, set()),  # the value it has anyway
+    ],
+)
+def test_a_variant_of_dmole_owns_what_depends_on_its_changes(changed: dict, expected: set) -> None:
+    assert owned("dmole", changed) == expected
+
+
+def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
+    shared_stages = {"fit_router", "choose_parent"}
+    assert owned("seq_ft", {"router.hidden": 4}) - shared_stages == set()
+    assert owned("seq_ft", {"routing.second": "none"}) == set()
+
+
+def test_a_budget_changes_the_rank_of_sequential_lora() -> None:
+    assert owned("seq_ft", {"budget.ratio": 0.25}) - {"allocate_experts"} == AFTER_TRAINING
+
+
+def test_scopes_of_the_three_owners() -> None:
+    made = with_change("dmole", {"budget.ratio": 0.25})
+    assert made.scope("fit_router", "seed3/changed") == "seed3"
+    assert made.scope("route_samples", "seed3/changed") == "seed3/dmole"
+    assert made.scope("train_expert", "seed3/changed") == "seed3/changed"
+    assert made.scope("allocate_experts", "seed3/dmole") == "seed3"
+    assert made.scope("sample_subset", "seed3") == "seed3"
+
+
+def test_the_backbones_own_answers_are_shared_by_methods_and_seeds() -> None:
+    made = with_change("dmole", {"prediction.batch_size": 3})
+    assert made.scope("predict_backbone", "seed3/dmole") == ""
+    assert made.scope("predict_backbone", "seed3/changed") == "changed"
+
+
+def test_features_of_test_rows_do_not_depend_on_the_subset() -> None:
+    subset = with_change("dmole", {"subset.min_samples": 9})
+    raw = with_change("dmole", {"features.normalize": False})
+    assert subset.features_owner("changed") == ""
+    assert raw.features_owner("changed") == "changed"
+
+
+@pytest.mark.parametrize(
+    ("scope", "parts"),
+    [
+        ("seed0", ("seed0", "")),
+        ("seed12/dmole", ("seed12", "dmole")),
+        ("changed", ("", "changed")),
+        ("", ("", "")),
+        ("seedling", ("", "seedling")),
+    ],
+)
+def test_split_scope(scope: str, parts: tuple[str, str]) -> None:
+    assert split_scope(scope) == parts
+
+
+def test_a_training_slice_has_no_other_tasks_and_no_other_methods() -> None:
+    per_task = {"tiny_choice": {"epochs": 5}, "tiny_ground": {"epochs": 3}}
+    options = {"dmole": {"a": 1}, "seq_ft": {"b": 2}}
+    made = plan(training={"per_task": per_task}, method_options=options)
+    part = made.slice_of("train_expert", "dmole", "tiny_choice")
+    assert part["training"]["per_task"] == {"tiny_choice": {"epochs": 5}}
+    assert part["method_options"] == {"dmole": {"a": 1}}
+    assert "path" not in part["backbone"]
+    assert made.config["training"]["per_task"] == per_task
+
+
+def test_jobs_of_a_method_follow_its_needs() -> None:
+    made = plan(methods=["dmole", "seq_ft", "zero_shot", "individual"])
+    tasks = made.config["tasks"]
+    assert made.tasks_of("fit_router", "dmole") == tasks
+    assert made.tasks_of("fit_router", "seq_ft") == []
+    assert made.tasks_of("choose_parent", "seq_ft") == []
+    assert made.tasks_of("train_expert", "zero_shot") == []
+    assert made.tasks_of("predict", "zero_shot") == tasks
+
+
+def test_states_that_may_answer() -> None:
+    made = plan(methods=["dmole", "seq_ft", "zero_shot", "individual"])
+    tasks = made.config["tasks"]
+    assert made.states_at_test("dmole", "tiny_choice") == tasks
+    assert made.states_at_test("seq_ft", "tiny_choice") == tasks
+    assert made.states_at_test("individual", "tiny_choice") == ["tiny_choice"]
+    assert made.states_at_test("zero_shot", "tiny_choice") == []
+
+
+def test_shared_stages_are_stages() -> None:
+    assert set(SHARED) <= set(STAGE_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["dmol"]}, "unknown method or variant 'dmol'. Did you mean 'dmole'"),
+        (
+            {"variants": {"v": {"method": "dmol", "set": {}}}},
+            "variants.v.method: unknown method 'dmol'. Did you mean 'dmole'",
+        ),
+        ({"variants": {"dmole": {"method": "dmole", "set": {}}}}, "a method has this name"),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"budget.ration": 1}}}},
+            "no config key 'budget.ration'",
+        ),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"budget.ratio": 2}}}},
+            "variants.v: budget.ratio: 2 is greater than the maximum of 1",
+        ),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"rows.train": 5}}}},
+            "variants.v.set: unknown key 'rows.train'",
+        ),
+        (
+            {
+                "variants": {
+                    "v": {
+                        "method": "dmole",
+                        "set": {"routing.second": "parent", "transfer.enabled": False},
+                    }
+                }
+            },
+            "v: routing.second is 'parent', but there are no parents",
+        ),
+        ({"tasks": ["tiny_chioce"]}, "unknown task 'tiny_chioce'. Did you mean 'tiny_choice'"),
+        (
+            {"training": {"per_task": {"tiny_chioce": {}}}},
+            "training.per_task: unknown task 'tiny_chioce'. Did you mean 'tiny_choice'",
+        ),
+        ({"method_options": {"replya": {}}}, "unknown method 'replya'. Did you mean 'replay'"),
+        ({"method_options": {"replay": {"sample": 3}}}, "method_options.replay: unknown option"),
+        ({"manifests": "tests/data/none"}, "tests/data/none"),
+    ],
+)
+def test_faults_are_named_with_their_place(changes: dict, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(**changes).check()
+    assert message in str(caught.value)

@@ -1,0 +1,62 @@
+"""The stages that can run in several processes, one after the other, on the inputs of a folder.
+
+python -m stages.core.base.launch 2 tests.helpers.gpu_stages INPUTS OUTPUTS
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages import extract_features, predict, predict_backbone, profile_gradients, train_expert
+from stages.core.base import cli, distributed
+
+TRAINING = {
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+    "warmup_ratio": 0.03,
+    "max_grad_norm": 1.0,
+    "epochs": 7,  # of 10 rows in steps of 4: 21 steps, every third one half full
+    "batch_size": 4,
+    "micro_batch_size": 2,
+    "checkpoint_steps": 10,
+    "per_task": {},
+}
+CONFIG = {
+    "backbone": {"dtype": "float32", "image_size": None, "max_tiles": 1},
+    "profile": {"loss": "sample_mean", "include_bias": False, "batch_size": 2},
+    "features": {"normalize": True, "batch_size": 3},
+    "prediction": {"batch_size": 2},
+    "expert": {"rank": 8, "alpha": 16, "dropout": 0.0},
+    "training": TRAINING,
+    "budget": {"ratio": 0.5},
+    "method_options": {},
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    given, out = map(Path, sys.argv[1:] if argv is None else argv)
+    rows, backbone = f"{given}/rows.parquet", f"{given}/backbone"
+    common = ["--backbone", backbone, "--config", json.dumps(CONFIG), "--out"]
+    profile_gradients.main(["--subset", rows, *common, f"{out}/profile.parquet"])
+    extract_features.main(["--rows", rows, *common, f"{out}/features.parquet"])
+    task = ["--method", "individual", "--task", "b", "--data", rows]
+    untouched = f"{out}/backbone_predictions.parquet"
+    predict_backbone.main(["--data", rows, *common, untouched])
+    distributed.wait()  # the file is read below by all processes, and written by the first
+    routes = [
+        "--untouched",
+        untouched,
+        "--routes",
+        f"{given}/routes.parquet",
+        "--states",
+        f"{given}/states/b",
+    ]
+    predict.main([*task, *routes, *common, f"{out}/predictions.parquet"])
+    training = ["--tasks", "a", "b", "--seed", "3", "--checkpoints", f"{out}/checkpoints"]
+    train_expert.main([*task, *training, *common, f"{out}/experts/b"])
+
+
+if __name__ == "__main__":
+    cli.run(main)
