@@ -10,13 +10,16 @@ ARG DEVICE=cuda
 ARG PIP_EXTRA_INDEX_URL=
 ENV PYTHONDONTWRITEBYTECODE=1
 
-COPY envs/requirements.txt /opt/cmit/requirements.txt
+COPY envs/requirements.txt envs/requirements.lock /opt/cmit/
 RUN set -eu; \
     case "$DEVICE" in \
       cuda) extra= ;; \
       cpu) extra="$(grep '^torch==' /opt/cmit/requirements.txt)+cpu" ;; \
       *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 1 ;; \
     esac; \
+    if [ "$(uname -m)" = x86_64 ]; then \
+      pip install --no-cache-dir --require-hashes --no-deps -r /opt/cmit/requirements.lock; \
+    fi; \
     pip install --no-cache-dir -r /opt/cmit/requirements.txt $extra
 
 ARG VERSION

@@ -1,6 +1,8 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
 # make compare  all methods, three seeds, hours; ends with the tables of results/compare
 # make test   environment and all tests
+# make quick  the tests that need no backbone and no Snakemake, in under a minute
+# make lock   envs/requirements.lock again, after an edit of requirements.txt
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
 # make bench  benchmarks of the stages that touch many rows
@@ -19,17 +21,23 @@ BUILD_OPTIONS ?=
 
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile workflow/profiles/local --cores $(CORES)
-SMK := Snakefile $(wildcard workflow/rules/*.smk)
+SMK := Snakefile workflow/Snakefile $(wildcard workflow/rules/*.smk)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE := cmit-pipeline:$(VERSION)
 SIF := results/images/cmit-pipeline_$(VERSION).sif
 
-.PHONY: demo compare test test-cluster test-container lint tiny bench image clean
+.PHONY: demo compare test quick lock test-cluster test-container lint tiny bench image clean
 .DELETE_ON_ERROR:
 
-.venv/runtime: envs/requirements.txt
+# The lock's hashes hold for one platform; elsewhere the same versions are installed without.
+LOCKED := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && $(PYTHON) -c \
+	"import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null && echo yes)
+
+.venv/runtime: envs/requirements.txt envs/requirements.lock envs/requirements-pocket.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -r $<
+	$(if $(LOCKED),$(BIN)/pip install --quiet --require-hashes --no-deps -r envs/requirements.lock)
+	$(BIN)/pip install --quiet -r envs/requirements-pocket.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev: envs/requirements-dev.txt .venv/runtime
@@ -50,6 +58,12 @@ compare: .venv/runtime
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+quick: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not cluster and not container and not minutes"
+
+lock: .venv/runtime
+	$(BIN)/python envs/lock.py
 
 test-cluster: .venv/dev
 	$(BIN)/python -m pytest -m cluster -rsP tests/cluster

@@ -9,12 +9,23 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+
+include: "workflow/rules/environment.smk"
+
+
 if not workflow.config_settings.configfiles:
 
-    configfile: "workflow/config/pocket.yaml"
+    configfile: shipped("workflow/config/pocket.yaml")
 
 
+include: "workflow/rules/workarounds.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+
+
+onstart:
+    stop_if_missing()
+    sleep_until_a_job_ends()
 
 
 container: config["container"]

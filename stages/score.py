@@ -1,17 +1,13 @@
 """Score every answer, fill each run's matrix A[t, i], and compute the continual-learning metrics.
 
-Reads   data/{task}/test.parquet, and routes/{task}.parquet and predictions/{task}.parquet of each
-        run (method or variant, and seed)
-Writes  scores.parquet: one row per run, step and task with the score, its 95 % interval, and
-        how many answers could not be read; metrics.json: matrices and metrics
-Config  score.bootstrap
+Reads   the run sheet, and what it names: test rows, routes and predictions of every run
+Writes  scores.parquet: one row per run, step and task with the score, its 95 % interval, and how
+        many answers could not be read; sample_scores.parquet: the same sample by sample;
+        metrics.json: matrices and metrics
+Config  score
 
-A run that learnt the tasks in another order than ``--tasks`` has an ``--order`` of its own.
-
-    python -m stages.score --data results/pocket/data/signs_ocr/test.parquet \\
-        --run dmole 0 results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
-        results/pocket/seed0/dmole/predictions/signs_ocr.parquet --tasks signs_ocr \\
-        --config workflow/config/pocket.yaml --out-scores scores.parquet --out-metrics metrics.json
+    python -m stages.score --runs results/pocket/runs.json --config workflow/config/pocket.yaml \\
+        --out-scores scores.parquet --out-samples sample_scores.parquet --out-metrics metrics.json
 
 Every variant of the metrics for a matrix of your own (first column: step 0 or "pretrained",
 then 1..N or task names; header: task names; cells may be empty), as JSON on the terminal:
@@ -23,85 +19,30 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, provenance
-from stages.core.base.errors import InputError, unknown
+from stages.core.base.errors import InputError
 
 if TYPE_CHECKING:
-    from stages.core.evaluation.scores import Row, Score, Scorer
+    from stages.core.evaluation.scores import Row, Scorer
+    from stages.core.runs.run_sheet import Run, RunSheet
 
-KEYS = ("score.bootstrap",)
 GOLD = ["sample_id", "references", "choices", "box"]  # images stay on disk
+Scored = dict[tuple[str, tuple[str, ...]], tuple[float, bool]]  # by sample and expert set
 
 
-class Run(NamedTuple):
-    """The routed answers of one method (or variant) and seed to one task's test rows."""
-
-    method: str
-    seed: int
-    routes: Path
-    predictions: Path
-
-
-def score_steps(
-    scorer: Scorer,
-    samples: Sequence[str],
-    routes: Iterable[Mapping[str, Any]],
-    predictions: Iterable[Mapping[str, Any]],
-    *,
-    resamples: int,
-    seed: int,
-) -> dict[int, Score]:
-    """The score of one task after each step that the routes cover.
-
-    Args:
-        scorer: gives a sample's answer its score; called once per distinct answer.
-        samples: ids of all test rows; each step must route each of them once.
-        routes: rows (sample_id, step, experts).
-        predictions: rows (sample_id, experts, text).
-        resamples: of the bootstrap interval.
-        seed: of the bootstrap.
+def score_answers(
+    scorer: Scorer, known: Iterable[str], predictions: Iterable[Mapping[str, Any]]
+) -> Scored:
+    """Score and readability of each (sample, expert set).
 
     Raises:
-        InputError: a routed (sample, expert set) without prediction, or two of them; a step
-            that lacks a sample, has one twice, or has one that is no test row.
+        InputError: a prediction for no test row, or two for the same pair.
     """
-    import numpy as np
-
-    from stages.core.evaluation.scores import summarise
-
-    place = {sample: i for i, sample in enumerate(samples)}
-    scored = _score_answers(scorer, place, predictions)
-    steps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for row in routes:
-        step, sample = row["step"], row["sample_id"]
-        if (sample, tuple(row["experts"])) not in scored:
-            raise InputError(
-                f"sample {sample!r} after step {step} is routed to {row['experts']}, for which "
-                "there is no prediction; make the predictions again from these routes."
-            )
-        if step not in steps:
-            steps[step] = np.full(len(samples), np.nan), np.zeros(len(samples), bool)
-        values, parsed = steps[step]
-        if not np.isnan(values[place[sample]]):
-            raise InputError(f"sample {sample!r} is routed twice after step {step}.")
-        values[place[sample]], parsed[place[sample]] = scored[sample, tuple(row["experts"])]
-    for step, (values, _) in steps.items():
-        if np.isnan(values).any():
-            lacking = samples[int(np.isnan(values).argmax())]
-            raise InputError(f"sample {lacking!r} has no route after step {step}.")
-    return {step: summarise(*steps[step], resamples=resamples, seed=seed) for step in sorted(steps)}
-
-
-def _score_answers(
-    scorer: Scorer, known: Mapping[str, int], predictions: Iterable[Mapping[str, Any]]
-) -> dict[tuple[str, tuple[str, ...]], tuple[float, bool]]:
-    """Score and readability of each (sample, expert set)."""
-    scored: dict[tuple[str, tuple[str, ...]], tuple[float, bool]] = {}
+    known, scored = set(known), {}
     for row in predictions:
         key = row["sample_id"], tuple(row["experts"])
         if row["sample_id"] not in known:
@@ -114,66 +55,138 @@ def _score_answers(
     return scored
 
 
-def _gold(path: Path, tasks: Sequence[str]) -> tuple[str, str, dict[str, Row]]:
+def score_steps(
+    samples: Sequence[str], routes: Iterable[Mapping[str, Any]], scored: Scored
+) -> dict[int, dict[str, tuple[float, bool, list[str]]]]:
+    """Score, readability and experts of every sample of a task after each step with routes.
+
+    Args:
+        samples: ids of all test rows; each step must route each of them once.
+        routes: rows (sample_id, step, experts).
+
+    Raises:
+        InputError: a routed (sample, expert set) without prediction; a step that lacks a sample
+            or has one twice.
+    """
+    steps: dict[int, dict[str, tuple[float, bool, list[str]]]] = {}
+    for row in routes:
+        step, sample, experts = row["step"], row["sample_id"], row["experts"]
+        if (sample, tuple(experts)) not in scored:
+            raise InputError(
+                f"sample {sample!r} after step {step} is routed to {experts}, for which "
+                "there is no prediction; make the predictions again from these routes."
+            )
+        found = steps.setdefault(step, {})
+        if sample in found:
+            raise InputError(f"sample {sample!r} is routed twice after step {step}.")
+        found[sample] = (*scored[sample, tuple(experts)], experts)
+    for step, found in steps.items():
+        for sample in samples:
+            if sample not in found:
+                raise InputError(f"sample {sample!r} has no route after step {step}.")
+    return {step: {s: steps[step][s] for s in samples} for step in sorted(steps)}
+
+
+class TaskScores:
+    """Scores of all runs on one task."""
+
+    def __init__(self, task: str, data: Path) -> None:
+        """Read the test rows.
+
+        Raises:
+            InputError: rows of another task, or gold answers that the metric cannot take.
+        """
+        from stages.core.evaluation.scores import make_scorer
+
+        self.task, self.metric, self.gold = _gold(data, task)
+        try:
+            self.scorer = make_scorer(self.metric, self.gold)
+        except InputError as error:
+            raise InputError(f"{data}: {error}") from None
+
+    def steps(self, run: Run) -> dict[int, dict[str, tuple[float, bool, list[str]]]]:
+        """Every sample's score after each step, as in :func:`score_steps`.
+
+        Raises:
+            InputError: files of another task, or answers that do not join.
+        """
+        routes, predictions = run.file("routes", self.task), run.file("predictions", self.task)
+        for path in (routes, predictions):
+            if (found := artifacts.task_of(path)) != self.task:
+                raise InputError(f"{path}: of task {found!r}, expected {self.task!r}.")
+        routed = artifacts.read_table("routes", routes, ["sample_id", "step", "experts"])
+        answers = artifacts.read_table("predictions", predictions)
+        try:
+            scored = score_answers(self.scorer, self.gold, answers.to_pylist())
+            return score_steps(list(self.gold), routed.to_pylist(), scored)
+        except InputError as error:
+            raise InputError(f"{routes}, {predictions}: {error}") from None
+
+
+def _gold(path: Path, task: str) -> tuple[str, str, dict[str, Row]]:
     """Task name, metric and the test rows by sample id."""
     found = artifacts.metadata(path)
     if found["schema"] != "data":
         raise InputError(f"{path}: expected test rows, found {found['schema']!r}.")
-    task = found["task"]
-    if task["name"] not in tasks:
-        raise unknown("task", task["name"], tasks, str(path))
+    if found["task"]["name"] != task:
+        raise InputError(f"{path}: rows of task {found['task']['name']!r}, expected {task!r}.")
     rows = {row["sample_id"]: row for row in artifacts.read_table("data", path, GOLD).to_pylist()}
-    return task["name"], task["metric"], rows
+    return task, found["task"]["metric"], rows
 
 
-def _read_answers(run: Run) -> tuple[list[dict], list[dict]]:
-    routes = artifacts.read_table("routes", run.routes).select(["sample_id", "step", "experts"])
-    return routes.to_pylist(), artifacts.read_table("predictions", run.predictions).to_pylist()
+def score_runs(sheet: RunSheet, *, resamples: int) -> Iterator[tuple[dict, list[dict]]]:
+    """Of every run, task and step, in the order of runs, tasks and steps: the row of
+    scores.parquet and those of sample_scores.parquet.
 
-
-def score_runs(
-    data: Sequence[Path], runs: Sequence[Run], tasks: Sequence[str], *, resamples: int
-) -> list[dict[str, Any]]:
-    """Rows of scores.parquet: runs in the given order, then tasks and steps in stream order.
-
-    Raises:
-        InputError: files of different tasks, missing test rows, or answers that do not join.
+    Args:
+        resamples: of the bootstrap interval, seeded with the run's seed.
     """
     from dataclasses import asdict
 
-    from stages.core.evaluation.scores import make_scorer
+    import numpy as np
 
-    by_task: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        found = artifacts.task_of(run.routes), artifacts.task_of(run.predictions)
-        if found[0] != found[1]:
-            raise InputError(
-                f"{run.routes} is of task {found[0]}, {run.predictions} of {found[1]}."
-            )
-        by_task[found[0]].append(run)
-    rows = []
-    for path in data:
-        task, metric, gold = _gold(path, tasks)
-        try:
-            scorer = make_scorer(metric, gold)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        for run in by_task.pop(task, []):
-            try:
-                steps = score_steps(
-                    scorer, list(gold), *_read_answers(run), resamples=resamples, seed=run.seed
+    from stages.core.evaluation.scores import summarise
+
+    tasks = {task: TaskScores(task, sheet.runs[0].file("test_rows", task)) for task in sheet.tasks}
+    for run in sheet.runs:
+        for scores in tasks.values():
+            for step, samples in scores.steps(run).items():
+                values, parsed, experts = zip(*samples.values(), strict=True)
+                mean = summarise(
+                    np.array(values), np.array(parsed), resamples=resamples, seed=run.seed
                 )
-            except InputError as error:
-                raise InputError(f"{run.routes}, {run.predictions}: {error}") from None
-            labels = {"method": run.method, "seed": run.seed, "task": task, "metric": metric}
-            rows += [{**labels, "step": t, **asdict(score)} for t, score in steps.items()]
-    if by_task:
-        raise unknown("task", min(by_task), tasks, "no test rows (--data) given for --run")
-    order = list(dict.fromkeys((run.method, run.seed) for run in runs))
-    return sorted(
-        rows,
-        key=lambda r: (order.index((r["method"], r["seed"])), tasks.index(r["task"]), r["step"]),
-    )
+                place = {"seed": run.seed, "step": step, "task": scores.task}
+                row = {"method": run.name, **place, "metric": scores.metric, **asdict(mean)}
+                rows = zip(samples, values, parsed, experts, strict=True)
+                yield (
+                    row,
+                    [
+                        {
+                            "run": run.name,
+                            **place,
+                            "sample_id": sample,
+                            "score": value,
+                            "parsed": read,
+                            "experts": names,
+                        }
+                        for sample, value, read, names in rows
+                    ],
+                )
+
+
+def write_scores(
+    sheet: RunSheet, resamples: int, scores: Path, samples: Path, made_by: dict
+) -> list[dict]:
+    """Write both tables; returns the rows of scores.parquet."""
+    import pyarrow as pa
+
+    rows = []
+    with artifacts.table_writer("sample_scores", samples, provenance=made_by) as writer:
+        for row, part in score_runs(sheet, resamples=resamples):
+            rows.append(row)
+            writer.write_table(pa.Table.from_pylist(part, schema=artifacts.SAMPLE_SCORES))
+        artifacts.write_table("scores", scores, rows, tasks=sheet.tasks, provenance=made_by)
+    return rows
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -205,28 +218,13 @@ def show(report: Mapping[str, Any]) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__, config=False)
     parser.add_argument("--matrix", type=Path, help="a CSV of scores; needs no other flag")
-    parser.add_argument("--data", type=Path, nargs="+", help="test rows, one file per task")
-    parser.add_argument(
-        "--run",
-        nargs=4,
-        action="append",
-        metavar=("METHOD", "SEED", "ROUTES", "PREDICTIONS"),
-        help="the routed answers of a run to one task; repeat for every run and task",
-    )
-    parser.add_argument("--tasks", nargs="+", help="all tasks in stream order")
-    parser.add_argument(
-        "--order",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("METHOD", "TASK"),
-        help="a method whose runs learnt the tasks in this other order; repeat",
-    )
+    parser.add_argument("--runs", type=Path, help="the run sheet")
     parser.add_argument("--config", help="a YAML config file, or the stage's slice as JSON text")
     parser.add_argument("--out-scores", type=Path)
+    parser.add_argument("--out-samples", type=Path)
     parser.add_argument("--out-metrics", type=Path)
     args = parser.parse_args(argv)
-    needed = ("data", "run", "tasks", "config", "out_scores", "out_metrics")
+    needed = ("runs", "config", "out_scores", "out_samples", "out_metrics")
     given = [name for name in needed if getattr(args, name) is not None]
     if args.matrix and given:
         parser.error("--matrix stands alone")
@@ -236,46 +234,33 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _runs(flags: Sequence[Sequence[str]]) -> list[Run]:
-    for _, seed, *_ in flags:
-        if not seed.isdecimal():
-            raise InputError(f"--run: seed {seed!r} is not a whole number.")
-    return [Run(m, int(s), Path(routes), Path(answers)) for m, s, routes, answers in flags]
-
-
-def _orders(flags: Sequence[Sequence[str]], tasks: Sequence[str]) -> dict[str, list[str]]:
-    """Tasks in their order by method.
-
-    Raises:
-        InputError: an order that is none of the stream's tasks.
-    """
-    for method, *order in flags:
-        if sorted(order) != sorted(tasks):
-            raise InputError(f"--order {method}: {order} is not an order of {list(tasks)}.")
-    return {method: order for method, *order in flags}
+def _inputs(sheet: RunSheet) -> dict[str, Path]:
+    """The files that the scores rest on, by artefact, scope and task."""
+    return {
+        "/".join(filter(None, (name, scope, task))): file
+        for name in ("test_rows", "routes", "predictions")
+        for scope, task, file in sheet.files(name)
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     args = _parse(argv)
+    from stages.core.evaluation.stream_metrics import continual_metrics, continual_report
+
     if args.matrix:
         from stages.core.evaluation.matrix import read_matrix
-        from stages.core.evaluation.stream_metrics import continual_metrics
 
         print(json.dumps(continual_metrics(*read_matrix(args.matrix)), indent=2))
         return
-    used = config.slice_config(config.from_argument(args.config), *KEYS)
-    runs = _runs(args.run)
-    rows = score_runs(args.data, runs, args.tasks, resamples=used["score"]["bootstrap"])
-    from stages.core.evaluation.stream_metrics import continual_report
+    from stages.core.runs.run_sheet import RunSheet
 
-    report = continual_report(rows, args.tasks, _orders(args.order, args.tasks))
-    inputs = {f"data/{artifacts.task_of(path)['name']}": path for path in args.data}
-    for run in runs:
-        scope = f"seed{run.seed}/{run.method}"
-        inputs[f"{scope}/routes/{artifacts.task_of(run.routes)}"] = run.routes
-        inputs[f"{scope}/predictions/{artifacts.task_of(run.predictions)}"] = run.predictions
-    made_by = provenance.record("score", inputs, used)
-    artifacts.write_table("scores", args.out_scores, rows, tasks=args.tasks, provenance=made_by)
+    used = config.slice_config(config.from_argument(args.config), "score")
+    sheet = RunSheet(args.runs)
+    made_by = provenance.record("score", _inputs(sheet), used)
+    resamples = used["score"]["bootstrap"]
+    rows = write_scores(sheet, resamples, args.out_scores, args.out_samples, made_by)
+    report = continual_report(rows, sheet.tasks, {run.name: run.tasks for run in sheet.runs})
     artifacts.write_json("metrics", args.out_metrics, {**report, "provenance": made_by})
     show(report)
 

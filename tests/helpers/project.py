@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
+LINKED = ("data_manifests/pocket",)  # large, and nobody edits it here
 PARENTS = {"tiny_caption": None, "tiny_choice": "tiny_caption", "tiny_ground": "tiny_caption"}
 
 
@@ -51,6 +52,8 @@ class Project:
                 shutil.copytree(source, target, ignore=ignore, symlinks=True)
             else:
                 shutil.copy2(source, target, follow_symlinks=False)
+        for part in LINKED:
+            (folder / part).symlink_to(SOURCE / part)
         return cls(folder)
 
     def copy(self, folder: Path) -> "Project":

@@ -5,10 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import compare, report
 from stages.core.base.artifacts import write_json, write_table
 from stages.core.base.config import complete
 from stages.core.evaluation.stream_metrics import continual_report
 
+ARTEFACTS = {
+    "--profiles": "profile",
+    "--allocations": "allocation",
+    "--routers": "router",
+    "--transfers": "transfer",
+    "--experts": "expert",
+    "--routes": "routes",
+}
 SLOTS = ("qkv", "o")
 SHARES = {"min": 0, "p01": 1, "p05": 5, "p10": 10, "p25": 25, "p50": 50, "p75": 75, "p90": 90}
 SHARES |= {"p95": 95, "p99": 99, "max": 100}
@@ -21,7 +30,7 @@ def summary(losses: np.ndarray) -> dict:
 
 
 class SyntheticRun:
-    """Files of ``methods`` x ``seeds`` on ``tasks`` below ``root``; ``argv()`` lists them.
+    """Files of ``methods`` x ``seeds`` on ``tasks`` below ``root``; ``make()`` reports on them.
 
     Methods named ``dmole*`` have routers; ``static`` methods have none.
     """
@@ -54,18 +63,36 @@ class SyntheticRun:
         self.files.setdefault(flag, []).append(path)
         return path
 
-    def argv(self, *leave_out: str) -> list[str]:
-        """The command line of the report, without the flags named."""
-        words = ["--config", json.dumps(self.config), "--out", str(self.root / "report.html")]
-        words += ["--out-comparison", str(self.root / "comparison.md")]
-        for flag, paths in self.files.items():
-            if flag == "--routes" and flag not in leave_out:
-                for path in paths:
-                    seed, method, *_ = path.relative_to(self.root).parts
-                    words += [flag, method, seed.removeprefix("seed"), str(path)]
-            elif flag not in leave_out:
-                words += [flag, *map(str, paths)]
-        return words
+    def sheet(self, *leave_out: str) -> Path:
+        """Write the run sheet, without the artefacts of the flags named; its path."""
+        runs = []
+        for seed in self.seeds:
+            for method in self.methods:
+                found: dict[str, dict[str, str]] = {}
+                for flag, artefact in ARTEFACTS.items():
+                    for path in () if flag in leave_out else self.files.get(flag, ()):
+                        place, task = path.relative_to(self.root).parts[:-2], path.name
+                        task = task if path.is_dir() else path.name.rpartition(".")[0]
+                        if "/".join(place) in (f"seed{seed}", f"seed{seed}/{method}"):
+                            file = str(path.relative_to(self.root))
+                            found.setdefault(artefact, {})[task] = file
+                named = {"name": method, "method": method, "seed": seed, "tasks": self.tasks}
+                runs.append({**named, "artefacts": found})
+        content = {"stream": "made_up", "root": ".", "tasks": self.tasks, "config": self.config}
+        path = self.root / "runs.json"
+        write_json("runs", path, {**content, "runs": runs, "provenance": {}})
+        return path
+
+    def make(self, *leave_out: str, **outputs: Path) -> None:
+        """Compare and report, without the artefacts of the flags named."""
+        scores, metrics = self.root / "scores.parquet", self.root / "metrics.json"
+        shared = ["--runs", str(self.sheet(*leave_out))]
+        shared += ["--scores", str(scores), "--metrics", str(metrics)]
+        comparison = str(self.root / "comparison.json")
+        out = outputs.get("out", self.root / "report.html")
+        text = str(self.root / "comparison.md")
+        compare.main([*shared, "--out", comparison, "--out-text", text])
+        report.main([*shared, "--comparison", comparison, "--out", str(out)])
 
     def write(self):
         """All artefacts; returns self."""
@@ -239,7 +266,7 @@ class SyntheticRun:
         write_table("routes", path, rows, task=task, method=method)
 
     def _benchmarks(self, random, seed):
-        times = {"train_expert": 190, "predict": 75, "profile_gradients": 22, "score": 3}
+        times = {"train_expert": 190, "route_samples": 75, "profile_gradients": 22}
         for rule, seconds in times.items():
             scope = f"seed{seed}" if rule == "profile_gradients" else f"seed{seed}/dmole"
             for task in self.tasks:

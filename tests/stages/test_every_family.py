@@ -74,7 +74,6 @@ def test_a_stream_of_two_tasks(family: str, tmp_path: Path) -> None:
             checkpoints=tmp_path / "checkpoints" / task, out=path("experts", task, ""), **at,
         )  # fmt: skip
         seen.append(task)
-    runs = []
     for task in TASKS:
         rows, features = path("test", task), path("test_features", task)
         routes, answers = path("routes", task), path("predictions", task)
@@ -92,15 +91,22 @@ def test_a_stream_of_two_tasks(family: str, tmp_path: Path) -> None:
             untouched=untouched, states=[path("experts", t, "") for t in TASKS], config=config,
             out=answers,
         )  # fmt: skip
-        runs += ["--run", "dmole", "0", str(routes), str(answers)]
+    files = {"test_rows": "test", "routes": "routes", "predictions": "predictions"}
+    named = {
+        name: {task: str(path(folder, task).relative_to(tmp_path)) for task in TASKS}
+        for name, folder in files.items()
+    }
+    entry = {"name": "dmole", "method": "dmole", "seed": 0, "tasks": TASKS, "artefacts": named}
+    sheet = {"stream": "s", "root": ".", "tasks": TASKS, "config": {}, "runs": [entry]}
+    artifacts.write_json("runs", tmp_path / "runs.json", {**sheet, "provenance": {}})
     scores, metrics = tmp_path / "scores.parquet", tmp_path / "metrics.json"
-    importlib.import_module("stages.score").main(
-        ["--data", *(str(path("test", t)) for t in TASKS), *runs, "--tasks", *TASKS]
-        + ["--config", config, "--out-scores", str(scores), "--out-metrics", str(metrics)]
-    )
+    run(
+        "score", runs=tmp_path / "runs.json", config=config, out_scores=scores,
+        out_samples=tmp_path / "samples.parquet", out_metrics=metrics,
+    )  # fmt: skip
 
     cells = artifacts.read_table("scores", scores).to_pylist()
     found = {(row["step"], row["task"]) for row in cells}
-    assert found == {(stage, task) for stage in range(3) for task in TASKS}
+    assert found == {(step, task) for step in range(3) for task in TASKS}
     routed = artifacts.read_table("routes", path("routes", TASKS[1])).to_pylist()
     assert any(row["experts"] for row in routed)  # else only the backbone has answered

@@ -13,7 +13,6 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from stages import report
 from stages.core.base.artifacts import write_table
 from stages.core.base.errors import InputError
 from stages.core.evaluation.stream_metrics import continual_metrics
@@ -23,7 +22,6 @@ PROJECT = Path(__file__).parents[2]
 TASKS = ["caption", "choice", "box"]
 SIGNS = list(itertools.product((1, -1), repeat=3))
 HEAVY = ("--profiles", "--allocations", "--routers", "--transfers", "--experts", "--routes")
-HEAVY += ("--benchmarks",)
 
 
 class Page(HTMLParser):
@@ -67,7 +65,7 @@ class Page(HTMLParser):
 
 
 def make(run: SyntheticRun, *leave_out: str) -> str:
-    report.main(run.argv(*leave_out))
+    run.make(*leave_out)
     return (run.root / "report.html").read_text()
 
 
@@ -275,12 +273,11 @@ def test_routes_of_static_methods_are_left_out(tmp_path):
         {"sample_id": "s", "step": 1, "experts": ["only"]}
         | dict.fromkeys(("best_task", "ratio", "n_under"))
     ]
-    path = tmp_path / "seed0/seq_ft/routes/only.parquet"
-    path.parent.mkdir(parents=True)
+    path = run.path("--routes", "seed0/seq_ft/routes/only.parquet")
     write_table("routes", path, rows, task="only", method="seq_ft")
-    report.main([*run.argv(*HEAVY), "--routes", "seq_ft", "0", str(path)])
+    run.make()
     leads = Page((tmp_path / "report.html").read_text()).leads
-    assert leads["routing"].startswith("Absent") and leads["losses"].startswith("Absent")
+    assert leads["routing"].startswith("Absent") and leads["activation"].startswith("Absent")
 
 
 def test_nothing_is_loaded_from_outside(html, page):
@@ -300,13 +297,13 @@ def test_every_picture_is_described(page):
 
 
 def test_equal_inputs_give_equal_bytes(run, html):
-    """Also in another process with another hash seed, and with the files in another order."""
-    for paths in run.files.values():
-        paths.reverse()
+    """Also in another process with another hash seed."""
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-m", "stages.report", *run.argv()]
-    subprocess.run(command, check=True, cwd=run.root, env=environment)
-    assert (run.root / "report.html").read_text() == html
+    flags = ["--runs", "runs.json", "--scores", "scores.parquet", "--metrics", "metrics.json"]
+    command = [sys.executable, "-m", "stages.report", *flags, "--comparison", "comparison.json"]
+    run.sheet()
+    subprocess.run([*command, "--out", "again.html"], check=True, cwd=run.root, env=environment)
+    assert (run.root / "again.html").read_text() == html
 
 
 def test_names_are_escaped_everywhere(tmp_path):
@@ -332,41 +329,28 @@ def test_help_needs_no_heavy_module():
 # --- bad input ---
 
 
-def test_task_that_is_not_in_the_stream(run, tmp_path):
-    path = tmp_path / "seed0/profiles/captoin.parquet"
-    path.parent.mkdir(parents=True)
-    write_table("profile", path, [], task="captoin")
-    with pytest.raises(InputError, match="captoin.*Did you mean 'caption'"):
-        report.main([*run.argv(*HEAVY), "--profiles", str(path)])
+def test_a_file_of_another_task(tmp_path):
+    run = SyntheticRun(tmp_path, ["a", "b"]).write()
+    first, second = run.files["--profiles"]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(InputError, match="profiles/a.parquet: of task 'b', expected 'a'"):
+        run.make(*(flag for flag in HEAVY if flag != "--profiles"))
 
 
-def test_two_files_of_one_task(run):
-    path = str(run.files["--allocations"][0])
-    with pytest.raises(InputError, match="second file for task"):
-        report.main([*run.argv(*HEAVY), "--allocations", path, path])
+def test_benchmark_that_is_none(tmp_path):
+    run = SyntheticRun(tmp_path, ["a"]).write()
+    run.files["--benchmarks"][0].write_text("s\tmax_rss\nsoon\t1\n")
+    with pytest.raises(InputError, match="a.tsv: no number of seconds in column 's'"):
+        run.make()
 
 
-@pytest.mark.parametrize(
-    ("place", "content", "message"),
-    [
-        ("benchmarks/score/a.tsv", "s\tmax_rss\nsoon\t1\n", "column 's'"),
-        ("times/score/a.tsv", "s\tmax_rss\n1\t1\n", "benchmarks"),
-    ],
-)
-def test_benchmark_that_is_none(run, tmp_path, place, content, message):
-    path = tmp_path / place
-    path.parent.mkdir(parents=True)
-    path.write_text(content)
-    with pytest.raises(InputError, match=message):
-        report.main([*run.argv(*HEAVY), "--benchmarks", str(path)])
-
-
-def test_nothing_is_written_on_error(run, tmp_path, capsys):
+def test_nothing_is_written_on_error(run, tmp_path):
     out = tmp_path / "new.html"
     with pytest.raises(InputError, match="tasks are not those"):
-        run.config["tasks"] = TASKS[::-1]
+        run.tasks = TASKS[::-1]
         try:
-            report.main([*run.argv(*HEAVY), "--out", str(out)])
+            run.make(*HEAVY, out=out)
         finally:
-            run.config["tasks"] = TASKS
+            run.tasks = TASKS
+            run.sheet()
     assert not list(tmp_path.iterdir())

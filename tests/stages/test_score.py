@@ -89,17 +89,26 @@ def files(tmp_path):
 
 
 def command(tmp_path, files, runs=(("dmole", 0),), tasks=TASKS):
-    flags = ["--data", *(str(paths[0]) for paths in files.values())]
-    for method, seed in runs:
-        for _, routes, predictions in files.values():
-            flags += ["--run", method, str(seed), str(routes), str(predictions)]
-    outputs = tmp_path / "scores.parquet", tmp_path / "metrics.json"
-    flags += ["--tasks", *tasks, "--config", CONFIG]
-    return [*flags, "--out-scores", str(outputs[0]), "--out-metrics", str(outputs[1])], outputs
+    """The command line and its outputs, behind a run sheet in which all runs have these files."""
+    named = {
+        name: {task: str(paths[i].relative_to(tmp_path)) for task, paths in files.items()}
+        for i, name in enumerate(("test_rows", "routes", "predictions"))
+    }
+    entries = [
+        {"name": name, "method": name, "seed": seed, "tasks": tasks, "artefacts": named}
+        for name, seed in runs
+    ]
+    sheet = {"stream": "s", "root": ".", "tasks": tasks, "config": {}, "runs": entries}
+    artifacts.write_json("runs", tmp_path / "runs.json", {**sheet, "provenance": {}})
+    outputs = [tmp_path / name for name in ("scores.parquet", "metrics.json", "samples.parquet")]
+    flags = ["--runs", str(tmp_path / "runs.json"), "--config", CONFIG]
+    for flag, path in zip(("--out-scores", "--out-metrics", "--out-samples"), outputs, strict=True):
+        flags += [flag, str(path)]
+    return flags, outputs
 
 
 def test_matrix_metrics_and_intervals(tmp_path, files, capsys):
-    flags, (scores_path, metrics_path) = command(tmp_path, files)
+    flags, (scores_path, metrics_path, samples_path) = command(tmp_path, files)
     score.main(flags)
 
     rows = artifacts.read_table("scores", scores_path).to_pylist()
@@ -111,6 +120,15 @@ def test_matrix_metrics_and_intervals(tmp_path, files, capsys):
         assert row["metric"] == ("choice" if row["task"] == "shapes" else "iou")
         assert (row["method"], row["seed"]) == ("dmole", 0)
         assert 0.0 <= row["low"] <= row["value"] <= row["high"] <= 100.0
+
+    samples = artifacts.read_table("sample_scores", samples_path).to_pylist()
+    assert len(samples) == 3 * (4 + 2)
+    last = [row for row in samples if (row["task"], row["step"]) == ("shapes", 2)]
+    assert [(row["sample_id"], row["score"], row["parsed"]) for row in last] == [
+        ("s0", 100.0, True), ("s1", 100.0, True), ("s2", 100.0, True), ("s3", 0.0, False),
+    ]  # fmt: skip
+    assert {tuple(row["experts"]) for row in last} == {("boxes", "shapes")}
+    assert {(row["run"], row["seed"]) for row in samples} == {("dmole", 0)}
 
     found = artifacts.read_json("metrics", metrics_path)
     assert found["tasks"] == TASKS
@@ -135,7 +153,7 @@ def test_matrix_metrics_and_intervals(tmp_path, files, capsys):
 
 def test_runs_keep_their_order_and_seeds_are_averaged(tmp_path, files):
     runs = [("zeta", 1), ("dmole", 0), ("zeta", 0)]
-    flags, (scores_path, metrics_path) = command(tmp_path, files, runs)
+    flags, (scores_path, metrics_path, _) = command(tmp_path, files, runs)
     score.main(flags)
     rows = artifacts.read_table("scores", scores_path).to_pylist()
     assert list(dict.fromkeys((r["method"], r["seed"]) for r in rows)) == runs
@@ -160,7 +178,7 @@ def test_stages_without_routes_leave_cells_empty(tmp_path, files):
         tmp_path, "shapes", "choice", SHAPES, routes_of(SHAPES, {2: ("boxes", "shapes")}),
         answers_of(SHAPES, SHAPE_ANSWERS),
     )  # fmt: skip
-    flags, (_, metrics_path) = command(tmp_path, files)
+    flags, (_, metrics_path, _) = command(tmp_path, files)
     score.main(flags)
     (run,) = artifacts.read_json("metrics", metrics_path)["runs"]
     assert run["matrix"] == [[None, 0.0], [None, 50.0], [75.0, 100.0]]
@@ -180,12 +198,10 @@ def test_a_shared_answer_is_scored_once():
         return 100.0, True
 
     routes = [{"sample_id": "x", "step": t, "experts": ["e"]} for t in range(5)]
-    found = score.score_steps(
-        scorer, ["x"], routes, [{"sample_id": "x", "experts": ["e"], "text": "hi"}],
-        resamples=10, seed=0,
-    )  # fmt: skip
+    answers = [{"sample_id": "x", "experts": ["e"], "text": "hi"}]
+    found = score.score_steps(["x"], routes, score.score_answers(scorer, ["x"], answers))
     assert calls == [("x", "hi")]
-    assert {step: result.value for step, result in found.items()} == dict.fromkeys(range(5), 100)
+    assert found == {step: {"x": (100.0, True, ["e"])} for step in range(5)}
 
 
 def drop(rows, n):
@@ -226,22 +242,17 @@ def fails(capsys, flags):
 
 
 def test_files_in_the_wrong_place(tmp_path, files, capsys):
-    _, routes, predictions = files["boxes"]
-    shapes_data, shapes_routes, _ = files["shapes"]
-    mixed = {"shapes": [shapes_data, shapes_routes, predictions]}
-    code, message = fails(capsys, command(tmp_path, mixed)[0])
-    assert code == 1 and "is of task shapes" in message and "of boxes" in message
-    no_data = {"shapes": [shapes_routes, shapes_routes, files["shapes"][2]]}
-    code, message = fails(capsys, command(tmp_path, no_data)[0])
+    shapes_data, shapes_routes, shapes_predictions = files["shapes"]
+    mixed = {"shapes": [shapes_data, shapes_routes, files["boxes"][2]]}
+    code, message = fails(capsys, command(tmp_path, mixed, tasks=["shapes"])[0])
+    assert code == 1 and "boxes_predictions.parquet: of task 'boxes', expected 'sh" in message
+    no_data = {"shapes": [shapes_routes, shapes_routes, shapes_predictions]}
+    code, message = fails(capsys, command(tmp_path, no_data, tasks=["shapes"])[0])
     assert code == 1 and "expected test rows, found 'routes'" in message
     code, message = fails(capsys, command(tmp_path, files, tasks=["shapes", "boxed"])[0])
-    assert code == 1 and "unknown task 'boxes'. Did you mean 'boxed'" in message
-    flags, _ = command(tmp_path, {"shapes": files["shapes"]}, tasks=["shapes"])
-    flags += ["--run", "dmole", "0", str(routes), str(predictions)]
-    code, message = fails(capsys, flags)
-    assert code == 1 and "no test rows (--data) given" in message
-    code, message = fails(capsys, command(tmp_path, files, [("dmole", "zero")])[0])
-    assert code == 1 and "seed 'zero' is not a whole number" in message
+    assert code == 1 and "unknown task 'boxed'. Did you mean 'boxes'" in message
+    code, message = fails(capsys, ["--runs", "none.json", *command(tmp_path, files)[0][2:]])
+    assert code == 1 and "none.json: file not found" in message
 
 
 def test_matrix_flag_prints_every_variant(tmp_path, capsys):
@@ -258,9 +269,9 @@ def test_matrix_flag_prints_every_variant(tmp_path, capsys):
 
 
 def test_incomplete_flags(tmp_path, files, capsys):
-    code, message = fails(capsys, ["--tasks", "a"])
-    assert code == 2 and "--data, --run, --config, --out-scores, --out-metrics" in message
-    code, message = fails(capsys, ["--matrix", "m.csv", "--tasks", "a"])
+    code, message = fails(capsys, ["--config", CONFIG])
+    assert code == 2 and "--runs, --out-scores, --out-samples, --out-metrics" in message
+    code, message = fails(capsys, ["--matrix", "m.csv", "--runs", "a"])
     assert code == 2 and "--matrix stands alone" in message
 
 
@@ -276,7 +287,7 @@ def test_large_stream_of_captions_joins(tmp_path):
             answers_of(rows, {(): [""] * 200, ("captions",): exact}),
         )
     }  # fmt: skip
-    flags, (scores_path, _) = command(tmp_path, files, tasks=["captions"])
+    flags, (scores_path, *_) = command(tmp_path, files, tasks=["captions"])
     score.main(flags)
     before, after = artifacts.read_table("scores", scores_path).to_pylist()
     assert (before["value"], before["low"], before["high"]) == (0.0, 0.0, 0.0)

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stages.core.base.config import PRESETS, load_config, schema
-from stages.core.runs.runs import STAGE_KEYS
+from stages.core.runs.stage_table import STAGES
 
 FOLDER = Path("workflow/config")
 OTHER_WORKFLOW = FOLDER / "pocket_backbone.yaml"
@@ -61,7 +61,7 @@ def test_the_readmes_put_the_backbone_where_the_papers_configuration_looks() -> 
 
 def test_presets_and_stages_name_existing_keys() -> None:
     named = {key for preset in PRESETS.values() for key in preset}
-    named |= {key for keys in STAGE_KEYS.values() for key in keys}
+    named |= {key for stage in STAGES.values() for key in stage.config}
     assert named <= set(KEYS)
 
 

@@ -38,7 +38,9 @@ def test_a_fresh_tree_has_each_job_once(fresh: Project) -> None:
         "route_samples": 15,
         "predict_backbone": 3,
         "predict": 15,
+        "list_runs": 1,
         "score": 1,
+        "compare": 1,
         "report": 1,
     }
 
@@ -53,7 +55,9 @@ def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> 
         "route_samples",
         "predict_backbone",
         "predict",
+        "list_runs",
         "score",
+        "compare",
         "report",
     }
 
@@ -184,7 +188,9 @@ def test_the_nine_tasks_of_the_paper_dry_run_without_data_and_backbone(paper: Pr
         "route_samples": 18,
         "predict_backbone": 9,
         "predict": 18,
+        "list_runs": 1,
         "score": 1,
+        "compare": 1,
         "report": 1,
     }
     order = [job.task for job in jobs if (job.rule, job.scope) == ("train_expert", "seed0/seq_ft")]

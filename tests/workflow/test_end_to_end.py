@@ -39,10 +39,13 @@ def work(done: Project, tmp_path: Path) -> Project:
     return done.copy(tmp_path / "project")
 
 
+SUMMARY = {"score", "compare", "report"}
+
+
 def digests(project: Project) -> dict[str, str]:
     """The hash of every artefact but the report and the comparison, which show run times."""
     root = project.folder / ROOT
-    skipped = {"logs", "benchmarks", "report.html", "comparison.md"}
+    skipped = {"logs", "benchmarks", "report.html", "comparison.md", "comparison.json"}
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -111,6 +114,7 @@ def test_a_deleted_expert_is_made_again_with_the_same_bytes(work: Project) -> No
         ("train_expert", "seed0/seq_ft"),
         ("predict", "seed0/seq_ft"),
         ("score", ""),
+        ("compare", ""),
         ("report", ""),
     }
     assert work.snakemake().returncode == 0
@@ -121,7 +125,7 @@ def test_an_edited_threshold_reroutes_without_training(work: Project) -> None:
     router = work.folder / SEED / "routers/tiny_caption.json"
     content = json.loads(router.read_text())
     router.write_text(json.dumps(content | {"threshold": 1e-12}))
-    assert {job.rule for job in work.plan()} == {"route_samples", "predict", "score", "report"}
+    assert {job.rule for job in work.plan()} == SUMMARY | {"route_samples", "predict"}
     routes = SEED / "dmole/routes/tiny_caption.parquet"
     assert work.snakemake(str(routes)).returncode == 0
     rows = artifacts.read_table("routes", work.folder / routes).to_pylist()

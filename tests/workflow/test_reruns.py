@@ -29,7 +29,7 @@ def test_nothing_to_do_after_a_run(pretended: Project) -> None:
 def test_editing_the_routing_code_reruns_no_training(finished: Project) -> None:
     with (finished.folder / "stages/core/dmole/routing.py").open("a") as code:
         code.write("\nCHANGED = 1\n")
-    assert rules(finished) == {"route_samples", "predict", "score", "report"}
+    assert rules(finished) == {"route_samples", "predict", "score", "compare", "report"}
 
 
 def test_editing_a_comment_or_docstring_reruns_nothing(finished: Project) -> None:
@@ -48,6 +48,7 @@ def test_editing_one_method_leaves_the_others(finished: Project) -> None:
         "route_samples",
         "predict",
         "score",
+        "compare",
         "report",
     }
     assert {scope for rule, scope, _ in jobs if scope} == {"seed0/individual"}
@@ -57,7 +58,13 @@ def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) 
     router = finished.folder / "results/tiny/seed0/routers/tiny_choice.json"
     router.write_text("{}")
     jobs = ran(finished)
-    assert {rule for rule, _, _ in jobs} == {"route_samples", "predict", "score", "report"}
+    assert {rule for rule, _, _ in jobs} == {
+        "route_samples",
+        "predict",
+        "score",
+        "compare",
+        "report",
+    }
     assert {scope for _, scope, _ in jobs if scope} == {"seed0/dmole", "seed0/rank_routing"}
 
 
@@ -75,7 +82,13 @@ def test_a_deleted_expert_does_not_touch_its_siblings(finished: Project) -> None
     assert {(scope, task) for rule, scope, task in jobs if rule == "train_expert"} == {
         ("seed0/dmole", "tiny_choice")
     }
-    assert {rule for rule, _, _ in jobs} == {"train_expert", "predict", "score", "report"}
+    assert {rule for rule, _, _ in jobs} == {
+        "train_expert",
+        "predict",
+        "score",
+        "compare",
+        "report",
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,4 +110,116 @@ def test_a_config_key_reruns_the_stages_that_read_it(
     finished: Project, old: str, new: str, expected: set[str]
 ) -> None:
     edit(finished.folder / finished.config, old, new)
-    assert rules(finished) == expected | {"score", "report"}
+    assert rules(finished) == expected | {"list_runs", "score", "compare", "report"}
+
+
+# --- the table: edit by edit, what runs again ---------------------------------------------------
+
+METHODS = ("dmole", "seq_ft", "dense_mole", "zero_shot")
+SUMMARY = {"score", "compare", "report"}
+TRAINED = {"train_expert", "predict"}
+LEARNER = {"train_expert", "route_samples", "predict"}  # routes ask a method, which imports it
+BEFORE_ROUTING = {"fit_router", "choose_parent", "train_expert", "route_samples", "predict"}
+PREPARED = {"sample_subset", "profile_gradients", "allocate_experts", "extract_features"}
+ANSWERS = {"predict_backbone", "predict"}
+
+
+def code(file: str, text: str = "\nCHANGED = 1\n") -> tuple[str, str | None, str]:
+    """An edit that adds code to a module."""
+    return f"stages/{file}", None, text
+
+
+def key(old: str, new: str) -> tuple[str, str, str]:
+    """An edit of the configuration."""
+    return "table.yaml", old, new
+
+
+TABLE = [  # edit; stages that run again; methods whose own jobs are among them
+    ("a gate", code("core/experts/gates.py"), {*LEARNER, *SUMMARY}, {"dense_mole"}),
+    (
+        "the LoRA learner",
+        code("core/experts/lora.py"),
+        {*LEARNER, *SUMMARY},
+        set(METHODS),
+    ),
+    ("decoding", code("core/backbone/decoding.py"), {*ANSWERS, *SUMMARY}, set(METHODS)),
+    (
+        "the autoencoder",
+        code("core/dmole/autoencoder.py"),
+        {*BEFORE_ROUTING, *SUMMARY},
+        {"dmole", "seq_ft", "dense_mole", "zero_shot"},
+    ),
+    ("the look of pictures", code("core/report/style.py"), {"compare", "report"}, set()),
+    ("a score", code("core/evaluation/scores.py"), SUMMARY, set()),
+    ("a remark", code("core/base/artifacts.py", "\n# a remark\n"), set(), set()),
+    (
+        "an error's wording",
+        ("stages/core/base/config.py", "not valid YAML", "no valid YAML"),
+        set(),
+        set(),
+    ),
+    ("a docstring", ("stages/methods/dmole.py", '"""', '"""Also: '), set(), set()),
+    (
+        "a manifest",
+        ("tests/data/tiny/tiny_choice.yaml", "licence: ", "licence: no "),
+        {"prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
+        set(METHODS),
+    ),
+    (
+        "training",
+        key("checkpoint_steps: 2", "checkpoint_steps: 3"),
+        {*TRAINED, *SUMMARY},
+        {"dmole", "seq_ft", "dense_mole"},
+    ),  # fmt: skip
+    (
+        "threshold",
+        key("stream: tiny", "threshold: {factor: 1.2}\nstream: tiny"),
+        {*BEFORE_ROUTING, *SUMMARY},
+        {"dmole"},
+    ),  # fmt: skip
+    (
+        "routing",
+        key("stream: tiny", "routing: {threshold_scale: 2}\nstream: tiny"),
+        {"route_samples", "predict", *SUMMARY},
+        {"dmole"},
+    ),  # fmt: skip
+    ("score", key("bootstrap: 50", "bootstrap: 60"), SUMMARY, set()),
+    (
+        "gpus",
+        key("stream: tiny", "gpus: {training: 1, inference: 1}\nstream: tiny"),
+        set(),
+        set(),
+    ),  # fmt: skip
+]
+
+
+@pytest.fixture(scope="module")
+def table(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A pretended run of four methods, a mixture among them."""
+    project = fresh.copy(tmp_path_factory.mktemp("table") / "project")
+    text = (project.folder / "workflow/config/tiny.yaml").read_text()
+    before, after = text.partition("methods:")[0], text.partition("backbone:")[2]
+    text = f"{before}methods: [{', '.join(METHODS)}]\nbackbone:{after}"
+    (project.folder / "table.yaml").write_text(text)
+    project.config = "table.yaml"
+    project.pretend()
+    assert project.plan() == []
+    return project
+
+
+@pytest.mark.parametrize(("name", "change", "stages", "methods"), TABLE, ids=[t[0] for t in TABLE])
+def test_what_an_edit_runs_again(
+    table: Project, tmp_path: Path, name: str, change: tuple, stages: set, methods: set
+) -> None:
+    project = table.copy(tmp_path / "project")
+    project.config = "table.yaml"
+    file, old, new = change
+    if old is None:
+        with (project.folder / file).open("a") as module:
+            module.write(new)
+    else:
+        edit(project.folder / file, old, new)
+    jobs = ran(project)
+    listed = {"list_runs"} if file == "table.yaml" and name != "gpus" else set()
+    assert {rule for rule, _, _ in jobs} == stages | listed
+    assert {scope.partition("/")[2] for _, scope, _ in jobs} - {""} == methods

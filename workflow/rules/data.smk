@@ -3,27 +3,27 @@
 
 rule assemble_backbone:
     input:
-        "data_manifests/pocket/backbone/manifest.json",
-        "data_manifests/pocket/backbone/delta.safetensors",
+        shipped("data_manifests/pocket/backbone/manifest.json"),
+        shipped("data_manifests/pocket/backbone/delta.safetensors"),
     output:
-        directory("results/backbones/pocket"),
+        directory(MADE_BACKBONES[0]),
     log:
         "results/backbones/logs/assemble_backbone.log",
     localrule: True
     shell:
-        "python -m stages.pocket.assemble_backbone --out {output} > {log} 2>&1"
+        "python -m stages.pocket.assemble_backbone --out {output:q} > {log:q} 2>&1"
 
 
 rule make_tiny_backbone:
     output:
-        directory("results/backbones/tiny"),
+        directory(MADE_BACKBONES[1]),
     log:
         "results/backbones/logs/make_tiny_backbone.log",
     localrule: True
     params:
         source=source_of("tools.make_tiny_backbone"),
     shell:
-        "python -m stages.tools.make_tiny_backbone --out {output} --seed 0 > {log} 2>&1"
+        "python -m stages.tools.make_tiny_backbone --out {output:q} --seed 0 > {log:q} 2>&1"
 
 
 rule prepare_data:
@@ -31,61 +31,69 @@ rule prepare_data:
         manifest=manifest_file,
         rows=rows_files,
     output:
-        f"{ROOT}/data/{{task}}/{{split}}.parquet",
+        made("prepare_data", "train_rows"),
     log:
-        f"{LOGS}/prepare_data/{{task}}/{{split}}.log",
+        f"{ROOT}/logs/prepare_data/{{task}}/{{split}}.log",
     benchmark:
-        f"{BENCHMARKS}/prepare_data/{{task}}/{{split}}.tsv"
+        f"{ROOT}/benchmarks/prepare_data/{{task}}/{{split}}.tsv"
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
         max_pixels=config["max_pixels"],
         picked=picked_rows,
-        root=f"--root {config['data_root']}" if config["data_root"] else "",
+        root=["--root", config["data_root"]] if config["data_root"] else [],
         source=source_of("prepare_data"),
     shell:
-        "python -m stages.prepare_data --manifest {input.manifest} --split {wildcards.split}"
-        " {params.root} --max-pixels {params.max_pixels} {params.picked} --out {output} > {log} 2>&1"
+        "python -m stages.prepare_data --manifest {input.manifest:q} --split {wildcards.split}"
+        " {params.root:q} --max-pixels {params.max_pixels} {params.picked:q} --out {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule sample_subset:
     input:
-        f"{ROOT}/data/{{task}}/train.parquet",
+        of("sample_subset", "train_rows"),
     output:
-        f"{ROOT}/{{scope}}/subsets/{{task}}.parquet",
+        made("sample_subset", "subset"),
     log:
-        f"{LOGS}/sample_subset/{{scope}}/{{task}}.log",
+        log_of("sample_subset"),
     localrule: True
     params:
-        config=slice_of("sample_subset"),
+        config=config_of("sample_subset"),
         seed=seed_of,
         source=source_of("sample_subset"),
     shell:
-        "python -m stages.sample_subset --data {input} --seed {params.seed}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        "python -m stages.sample_subset --data {input:q} --seed {params.seed}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+def rows_to_describe(wildcards):
+    """Rows to extract features from: the subset below a seed, otherwise the test rows."""
+    if split_scope(scope_of(wildcards))[0]:
+        return of("extract_features", "subset")(wildcards)
+    return of("extract_test_features", "test_rows")(wildcards)
 
 
 rule extract_features:
     input:
         backbone=BACKBONE_FILES,
-        rows=rows_of_features,
+        rows=rows_to_describe,
     output:
-        f"{ROOT}/{{place}}features/{{task}}.parquet",
+        f"{ROOT}/{{place}}{STAGES['extract_features'].writes['subset_features'].path}",
     log:
-        f"{LOGS}/extract_features/{{place}}{{task}}.log",
+        f"{ROOT}/logs/extract_features/{{place}}{{task}}.log",
     benchmark:
-        f"{BENCHMARKS}/extract_features/{{place}}{{task}}.tsv"
+        f"{ROOT}/benchmarks/extract_features/{{place}}{{task}}.tsv"
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
     params:
-        backbone=backbone,
-        config=slice_of("extract_features"),
+        backbone=BACKBONE,
+        config=config_of("extract_features"),
         source=source_of("extract_features"),
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
-        " --rows {input.rows} --backbone {params.backbone}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        " --rows {input.rows:q} --backbone {params.backbone:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

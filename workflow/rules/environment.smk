@@ -1,15 +1,22 @@
-"""The environment of jobs."""
+"""Where the clone is, and the environment of jobs."""
 
 import os
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
+CLONE = Path(str(workflow.current_basedir)).resolve().parents[1]
+if os.pathsep in str(CLONE):
+    raise WorkflowError(f"error: {CLONE}: a clone cannot lie in a path with '{os.pathsep}'.")
+sys.path.insert(0, str(CLONE))
+
 # Jobs run with the Python that runs Snakemake, also where its environment is not activated.
 os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
-# Packages of the user's own must not stand in for the pinned ones, nor get into a container.
-os.environ.pop("PYTHONPATH", None)
-os.environ.update(PYTHONNOUSERSITE="1")
+# The code comes from the clone, wherever the working directory is. Packages of the user's own must
+# not stand in for the pinned ones, nor get into a container.
+os.environ.update(PYTHONPATH=str(CLONE), PYTHONNOUSERSITE="1")
 
 # Tensors of a training step are large, and glibc returns them to the kernel after every use,
 # which then clears the pages again: without these settings that is up to a third of the time of
@@ -20,3 +27,8 @@ os.environ.update(
     MALLOC_TOP_PAD_=str(2**28),
     GLIBC_TUNABLES="glibc.malloc.hugetlb=1",
 )
+
+
+def shipped(path):
+    """A file of the clone: relative where the clone is the working directory."""
+    return path if Path.cwd() == CLONE else str(CLONE / path)

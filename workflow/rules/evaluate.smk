@@ -3,111 +3,82 @@
 
 rule route_samples:
     input:
-        data=f"{ROOT}/data/{{task}}/test.parquet",
-        features=features_to_route,
-        routers=of_tasks("fit_router", "routers/{task}.safetensors", tasks_with_routers),
-        thresholds=of_tasks("fit_router", "routers/{task}.json", tasks_with_routers),
-        transfers=of_tasks("choose_parent", "transfers/{task}.json", tasks_with_parents),
+        data=of("route_samples", "test_rows"),
+        features=of("route_samples", "test_features"),
+        routers=of("route_samples", "router_weights"),
+        thresholds=of("route_samples", "router"),
+        transfers=of("route_samples", "transfer"),
     output:
-        f"{ROOT}/{{scope}}/routes/{{task}}.parquet",
+        made("route_samples", "routes"),
     log:
-        f"{LOGS}/route_samples/{{scope}}/{{task}}.log",
+        log_of("route_samples"),
     benchmark:
-        f"{BENCHMARKS}/route_samples/{{scope}}/{{task}}.tsv"
+        benchmark_of("route_samples")
     localrule: True
     params:
-        config=slice_of("route_samples"),
+        config=config_of("route_samples"),
         flags=given("features", "routers", "thresholds", "transfers"),
         method=method_of,
         source=source_with_method("route_samples"),
         tasks=stream_of,
     shell:
         "python -m stages.route_samples --method {params.method} --task {wildcards.task}"
-        " --tasks {params.tasks} --data {input.data} {params.flags}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        " --tasks {params.tasks:q} --data {input.data:q} {params.flags:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule predict_backbone:
     input:
         backbone=BACKBONE_FILES,
-        data=f"{ROOT}/data/{{task}}/test.parquet",
+        data=of("predict_backbone", "test_rows"),
     output:
-        f"{ROOT}/{{place}}backbone_predictions/{{task}}.parquet",
+        made("predict_backbone", "backbone_predictions"),
     log:
-        f"{LOGS}/predict_backbone/{{place}}{{task}}.log",
+        log_of("predict_backbone"),
     benchmark:
-        f"{BENCHMARKS}/predict_backbone/{{place}}{{task}}.tsv"
+        benchmark_of("predict_backbone")
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
     params:
-        backbone=backbone,
-        config=slice_of("predict_backbone"),
+        backbone=BACKBONE,
+        config=config_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
-        " --data {input.data} --backbone {params.backbone}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        " --data {input.data:q} --backbone {params.backbone:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule predict:
     input:
         backbone=BACKBONE_FILES,
-        data=f"{ROOT}/data/{{task}}/test.parquet",
-        routes=of("route_samples", "routes/{task}.parquet"),
-        untouched=of("predict_backbone", "backbone_predictions/{task}.parquet"),
-        states=of_tasks("train_expert", "experts/{task}", states_at_test),
+        data=of("predict", "test_rows"),
+        routes=of("predict", "routes"),
+        untouched=of("predict", "backbone_predictions"),
+        states=of("predict", "expert"),
     output:
-        f"{ROOT}/{{scope}}/predictions/{{task}}.parquet",
+        made("predict", "predictions"),
     log:
-        f"{LOGS}/predict/{{scope}}/{{task}}.log",
+        log_of("predict"),
     benchmark:
-        f"{BENCHMARKS}/predict/{{scope}}/{{task}}.tsv"
+        benchmark_of("predict")
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
     params:
-        backbone=backbone,
-        config=slice_of("predict"),
+        backbone=BACKBONE,
+        config=config_of("predict"),
         flags=given("states"),
         method=method_of,
         source=source_with_method("predict"),
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.predict"
         " --method {params.method} --task {wildcards.task}"
-        " --routes {input.routes} --data {input.data} --backbone {params.backbone}"
-        " --untouched {input.untouched} {params.flags}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
-
-
-rule score:
-    input:
-        data=expand(f"{ROOT}/data/{{task}}/test.parquet", task=TASKS),
-        routes=of_runs("route_samples", "routes/{task}.parquet"),
-        predictions=of_runs("predict", "predictions/{task}.parquet"),
-    output:
-        scores=f"{SUMMARY}/scores.parquet",
-        metrics=f"{SUMMARY}/metrics.json",
-    log:
-        f"{LOGS}/score/{config['sweep'] or 'score'}.log",
-    benchmark:
-        f"{BENCHMARKS}/score/{config['sweep'] or 'score'}.tsv"
-    localrule: True
-    params:
-        config=slice_of("score"),
-        orders=other_orders(),
-        runs=flag_of_runs(
-            "--run",
-            ("route_samples", "routes/{task}.parquet"),
-            ("predict", "predictions/{task}.parquet"),
-        ),
-        source=source_of("score"),
-        tasks=TASKS,
-    shell:
-        "python -m stages.score --data {input.data} {params.runs} --tasks {params.tasks}"
-        " {params.orders} --config {params.config:q} --out-scores {output.scores}"
-        " --out-metrics {output.metrics} > {log} 2>&1"
+        " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
+        " --untouched {input.untouched:q} {params.flags:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

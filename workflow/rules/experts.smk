@@ -6,26 +6,26 @@
 rule train_expert:
     input:
         backbone=BACKBONE_FILES,
-        data=rows_to_train_on,
-        allocation=allocation_file,
-        match=of_tasks("allocate_experts", "allocations/{task}.json", tasks_to_match),
-        transfer=transfer_file,
-        states=starting_states,
+        data=of("train_expert", "train_rows"),
+        allocation=of("train_expert", "allocation"),
+        match=of("train_expert", "match"),
+        transfer=of("train_expert", "transfer"),
+        states=of("train_expert", "expert"),
     output:
-        directory(f"{ROOT}/{{scope}}/experts/{{task}}"),
+        directory(made("train_expert", "expert")),
     log:
-        f"{LOGS}/train_expert/{{scope}}/{{task}}.log",
+        log_of("train_expert"),
     benchmark:
-        f"{BENCHMARKS}/train_expert/{{scope}}/{{task}}.tsv"
+        benchmark_of("train_expert")
     resources:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
         mem_mb=growing(32000 * GPUS["training"]),
         runtime=growing(720),
     params:
-        backbone=backbone,
+        backbone=BACKBONE,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
-        config=slice_of("train_expert"),
+        config=config_of("train_expert"),
         flags=given("allocation", "match", "transfer", "states"),
         method=method_of,
         seed=seed_of,
@@ -34,6 +34,6 @@ rule train_expert:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.train_expert"
         " --method {params.method} --task {wildcards.task}"
-        " --tasks {params.tasks} --data {input.data} --backbone {params.backbone} {params.flags}"
-        " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints}"
-        " --out {output} > {log} 2>&1"
+        " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
+        " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints:q}"
+        " --out {output:q} > {log:q} 2>&1"

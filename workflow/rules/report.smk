@@ -1,39 +1,96 @@
-# One HTML file with everything a reader wants to see of a run.
+# The run sheet, and what is made of all runs: scores, the comparison of methods, the report.
+
+
+rule list_runs:
+    output:
+        made("list_runs", "runs"),
+    log:
+        log_of("list_runs"),
+    localrule: True
+    params:
+        config=json.dumps(config, sort_keys=True),
+        root=os.path.relpath(ROOT, SUMMARY),
+        source=source_of("list_runs"),
+    shell:
+        "python -m stages.list_runs --config {params.config:q} --root {params.root:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule score:
+    input:
+        runs=all_of("score", "runs"),
+        data=all_of("score", "test_rows"),
+        routes=all_of("score", "routes"),
+        predictions=all_of("score", "predictions"),
+    output:
+        scores=made("score", "scores"),
+        samples=made("score", "sample_scores"),
+        metrics=made("score", "metrics"),
+    log:
+        log_of("score"),
+    benchmark:
+        benchmark_of("score")
+    localrule: True
+    params:
+        config=config_of("score"),
+        source=source_of("score"),
+    shell:
+        "python -m stages.score --runs {input.runs:q} --config {params.config:q}"
+        " --out-scores {output.scores:q} --out-samples {output.samples:q}"
+        " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
 
 # Benchmark files are no inputs, or a deleted one would train its expert again; those that are
 # there give the run times.
+rule compare:
+    input:
+        runs=all_of("compare", "runs"),
+        scores=all_of("compare", "scores"),
+        metrics=all_of("compare", "metrics"),
+        routers=all_of("compare", "router"),
+        experts=all_of("compare", "expert"),
+        routes=all_of("compare", "routes"),
+        published=shipped("workflow/report/dmole_table2.csv"),
+    output:
+        json=made("compare", "comparison"),
+        text=made("compare", "comparison_text"),
+    log:
+        log_of("compare"),
+    localrule: True
+    params:
+        command=f"snakemake --configfile {' '.join(CONFIG_FILES)}",
+        source=source_of("compare"),
+    shell:
+        "python -m stages.compare --runs {input.runs:q} --scores {input.scores:q}"
+        " --metrics {input.metrics:q} --published {input.published:q} --command {params.command:q}"
+        " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
-        scores=f"{SUMMARY}/scores.parquet",
-        metrics=f"{SUMMARY}/metrics.json",
-        template="stages/core/report/template.html",
-        published="workflow/report/dmole_table2.csv",
-        profiles=of_runs("profile_gradients", "profiles/{task}.parquet"),
-        allocations=of_runs("allocate_experts", "allocations/{task}.json"),
-        routers=of_runs("fit_router", "routers/{task}.json"),
-        transfers=of_runs("choose_parent", "transfers/{task}.json"),
-        experts=of_runs("train_expert", "experts/{task}"),
-        routes=of_runs("route_samples", "routes/{task}.parquet"),
+        runs=all_of("report", "runs"),
+        scores=all_of("report", "scores"),
+        metrics=all_of("report", "metrics"),
+        comparison=all_of("report", "comparison"),
+        template=shipped("stages/core/report/template.html"),
+        profiles=all_of("report", "profile"),
+        allocations=all_of("report", "allocation"),
+        routers=all_of("report", "router"),
+        transfers=all_of("report", "transfer"),
+        experts=all_of("report", "expert"),
+        routes=all_of("report", "routes"),
     output:
-        comparison=f"{SUMMARY}/comparison.md",
-        html=report(
-            f"{SUMMARY}/report.html",
+        report(
+            made("report", "report"),
             caption="../report/report.rst",
             category="Results",
         ),
     log:
-        f"{LOGS}/report/{config['sweep'] or 'report'}.log",
+        log_of("report"),
     localrule: True
     params:
-        benchmarks=benchmark_files,
-        command=COMMAND,
-        config=json.dumps(config, sort_keys=True),
-        flags=given("profiles", "allocations", "routers", "transfers", "experts"),
-        routes=routes_of_runs,
         source=source_of("report"),
     shell:
-        "python -m stages.report --scores {input.scores} --metrics {input.metrics} {params.flags}"
-        " {params.routes} --benchmarks $(ls {params.benchmarks} 2> /dev/null)"
-        " --published {input.published} --command {params.command:q} --config {params.config:q}"
-        " --out {output.html} --out-comparison {output.comparison} > {log} 2>&1"
+        "python -m stages.report --runs {input.runs:q} --scores {input.scores:q}"
+        " --metrics {input.metrics:q} --comparison {input.comparison:q} --out {output:q}"
+        " > {log:q} 2>&1"

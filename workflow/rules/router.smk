@@ -5,85 +5,85 @@
 rule profile_gradients:
     input:
         backbone=BACKBONE_FILES,
-        subset=of("sample_subset", "subsets/{task}.parquet"),
+        subset=of("profile_gradients", "subset"),
     output:
-        f"{ROOT}/{{scope}}/profiles/{{task}}.parquet",
+        made("profile_gradients", "profile"),
     log:
-        f"{LOGS}/profile_gradients/{{scope}}/{{task}}.log",
+        log_of("profile_gradients"),
     benchmark:
-        f"{BENCHMARKS}/profile_gradients/{{scope}}/{{task}}.tsv"
+        benchmark_of("profile_gradients")
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
     params:
-        backbone=backbone,
-        config=slice_of("profile_gradients"),
+        backbone=BACKBONE,
+        config=config_of("profile_gradients"),
         source=source_of("profile_gradients"),
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.profile_gradients"
-        " --subset {input.subset} --backbone {params.backbone}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        " --subset {input.subset:q} --backbone {params.backbone:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule allocate_experts:
     input:
-        of("profile_gradients", "profiles/{task}.parquet"),
+        of("allocate_experts", "profile"),
     output:
-        f"{ROOT}/{{scope}}/allocations/{{task}}.json",
+        made("allocate_experts", "allocation"),
     log:
-        f"{LOGS}/allocate_experts/{{scope}}/{{task}}.log",
+        log_of("allocate_experts"),
     localrule: True
     params:
-        config=slice_of("allocate_experts"),
+        config=config_of("allocate_experts"),
         seed=seed_of,
         source=source_of("allocate_experts"),
     shell:
-        "python -m stages.allocate_experts --profile {input} --seed {params.seed}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        "python -m stages.allocate_experts --profile {input:q} --seed {params.seed}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule fit_router:
     input:
-        of("extract_features", "features/{task}.parquet"),
+        of("fit_router", "subset_features"),
     output:
-        weights=f"{ROOT}/{{scope}}/routers/{{task}}.safetensors",
-        json=f"{ROOT}/{{scope}}/routers/{{task}}.json",
+        weights=made("fit_router", "router_weights"),
+        json=made("fit_router", "router"),
     log:
-        f"{LOGS}/fit_router/{{scope}}/{{task}}.log",
+        log_of("fit_router"),
     benchmark:
-        f"{BENCHMARKS}/fit_router/{{scope}}/{{task}}.tsv"
+        benchmark_of("fit_router")
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        config=slice_of("fit_router"),
+        config=config_of("fit_router"),
         seed=seed_of,
         source=source_of("fit_router"),
     shell:
-        "python -m stages.fit_router --features {input} --seed {params.seed}"
-        " --config {params.config:q} --out-weights {output.weights} --out-json {output.json}"
-        " > {log} 2>&1"
+        "python -m stages.fit_router --features {input:q} --seed {params.seed}"
+        " --config {params.config:q} --out-weights {output.weights:q} --out-json {output.json:q}"
+        " > {log:q} 2>&1"
 
 
 # A checkpoint: which expert a training job reads is known only once this has run. The thresholds
 # are no input unless the choice looks at them, so that editing one reruns no training.
 checkpoint choose_parent:
     input:
-        features=of("extract_features", "features/{task}.parquet"),
-        routers=of_tasks("fit_router", "routers/{task}.safetensors", earlier),
-        thresholds=of_tasks("fit_router", "routers/{task}.json", earlier_with_thresholds),
+        features=of("choose_parent", "subset_features"),
+        routers=of("choose_parent", "router_weights"),
+        thresholds=of("choose_parent", "router"),
     output:
-        f"{ROOT}/{{scope}}/transfers/{{task}}.json",
+        made("choose_parent", "transfer"),
     log:
-        f"{LOGS}/choose_parent/{{scope}}/{{task}}.log",
+        log_of("choose_parent"),
     localrule: True
     params:
         earlier=earlier,
-        config=slice_of("choose_parent"),
+        config=config_of("choose_parent"),
         source=source_of("choose_parent"),
     shell:
-        "python -m stages.choose_parent --features {input.features} --task {wildcards.task}"
-        " --earlier {params.earlier} --routers {input.routers} --thresholds {input.thresholds}"
-        " --config {params.config:q} --out {output} > {log} 2>&1"
+        "python -m stages.choose_parent --features {input.features:q} --task {wildcards.task}"
+        " --earlier {params.earlier:q} --routers {input.routers:q} --thresholds {input.thresholds:q}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -77,6 +77,18 @@ SCORES = pa.schema(
         ("high", pa.float64()),
     ]
 )
+SAMPLE_SCORES = pa.schema(
+    [
+        ("run", pa.string()),
+        ("seed", pa.int64()),
+        ("step", pa.int32()),
+        ("task", pa.string()),
+        ("sample_id", pa.string()),
+        ("score", pa.float64()),  # percentage; CIDEr times 100
+        ("parsed", pa.bool_()),
+        ("experts", pa.list_(pa.string())),
+    ]
+)
 TABLES = {
     "data": DATA,
     "features": FEATURES,
@@ -84,6 +96,7 @@ TABLES = {
     "routes": ROUTES,
     "predictions": PREDICTIONS,
     "scores": SCORES,
+    "sample_scores": SAMPLE_SCORES,
 }
 
 

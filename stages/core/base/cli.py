@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.core.base.errors import InputError
 
 # What a user or an administrator can mend; any other failed system call is a fault of ours.
-STORAGE = {
+STORAGE_ADVICE = {
     errno.EACCES: "check the owner and the permissions of the folder.",
     errno.EPERM: "check the owner and the permissions of the folder.",
     errno.EROFS: "choose another folder: key output of the configuration.",
@@ -39,10 +39,13 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in STORAGE:
+        if error.errno not in STORAGE_ADVICE:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{os.strerror(error.errno)}: {STORAGE[error.errno]}", file=sys.stderr)
+        print(
+            f"error: {where}{os.strerror(error.errno)}: {STORAGE_ADVICE[error.errno]}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -12,7 +12,8 @@ import yaml
 
 from stages.core.base.errors import InputError, unknown
 
-WORKFLOW = Path(__file__).resolve().parents[3] / "workflow"
+CLONE = Path(__file__).resolve().parents[3]
+WORKFLOW = CLONE / "workflow"
 SCHEMAS = WORKFLOW / "schemas"
 
 # ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
@@ -142,6 +143,13 @@ def with_variant(config: dict, name: str) -> dict:
         _set(changed, dotted, value)
     check(changed, "config", f"variants.{name}")
     return changed
+
+
+def located(path: str | Path) -> Path:
+    """A file or folder that a configuration names: a relative path starts in the working
+    directory; where nothing is there, it is of a shipped file and starts in the clone."""
+    here, shipped = Path(path), CLONE / path
+    return shipped if not here.exists() and shipped.exists() else here
 
 
 def slice_config(config: dict, *keys: str) -> dict:

@@ -62,24 +62,59 @@ def modules_of(*names: str) -> list[str]:
 
 @cache
 def source_hash(*names: str) -> str:
-    """Hash of the code behind the modules: comments, blank lines and docstrings do not count.
+    """Hash of the code behind the modules: comments, blank lines, docstrings and the wording of
+    messages do not count.
 
-    The syntax tree is hashed, not the text, so that only an edit that can change behaviour
+    The syntax tree is hashed, not the text, so that only an edit that can change an artefact
     reruns a stage.
     """
     total = hashlib.sha256()
     for name in modules_of(*names):
-        tree = ast.parse(_module_file(name).read_text())
-        for node in ast.walk(tree):
-            _drop_docstring(node)
-        total.update(f"{name}\0{ast.dump(tree)}\n".encode())
+        total.update(f"{name}\0{_behaviour(name)}\n".encode())
     return total.hexdigest()[:16]
+
+
+@cache
+def _behaviour(name: str) -> str:
+    """A module's syntax tree as text, without what only people read."""
+    tree = ast.parse(_module_file(name).read_text())
+    for node in ast.walk(tree):
+        _drop_docstring(node)
+        if _is_message(node):
+            _drop_wording(node)
+    return ast.dump(tree)
 
 
 def _drop_docstring(node: ast.AST) -> None:
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
         node.body = node.body[1:]
+
+
+def _is_message(node: ast.AST) -> bool:
+    """Whether a node makes a message: a raised error, an error or a list of allowed names made to
+    be raised, something printed, the help of a flag, a table named ``..._ADVICE``."""
+    if isinstance(node, ast.Raise):
+        return True
+    if isinstance(node, ast.Assign):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return any(name.endswith("ADVICE") for name in names)
+    if isinstance(node, ast.keyword):
+        return node.arg == "help"
+    if isinstance(node, ast.Call):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        called = node.func.id if isinstance(node.func, ast.Name) else called
+        return called.endswith("Error") or called in ("unknown", "print")
+    return False
+
+
+def _drop_wording(message: ast.AST) -> None:
+    """Empty the texts of a message; what is computed in it stays."""
+    for node in ast.walk(message):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+        elif isinstance(node, ast.JoinedStr):
+            node.values = [part for part in node.values if not isinstance(part, ast.Constant)]
 
 
 def record(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from stages.core.runs.runs import STAGE_KEYS, Runs
-
-# Rules that are no jobs, nor is report.
-LOCAL = ("allocate_experts", "choose_parent", "route_samples", "score", "sample_subset")
+from stages.core.runs.runs import Runs
+from stages.core.runs.stage_table import STAGES, rule_of
 
 
 def jobs(runs: Runs, wait: float) -> dict[str, Any]:
@@ -16,34 +15,22 @@ def jobs(runs: Runs, wait: float) -> dict[str, Any]:
     The longest chain is that of a run whose experts all wait for the one before; with D-MoLE,
     parents may make it shorter.
     """
-    config = runs.config
-    tasks, names = config["tasks"], config["methods"]
-    counts = {"prepare_data": 2 * len(tasks)}
-    for stage in STAGE_KEYS:
-        if stage not in LOCAL:
-            counts[stage] = len(_places(runs, stage))
-    routed = {runs.features_owner(name) for name in names if runs.needs(name, "router")}
-    counts["extract_features"] += len(routed) * len(tasks)  # of the test rows
-    counts = {stage: count for stage, count in counts.items() if count}
-    chain = max(_chain(runs, name) for name in names)
+    made = {(m.stage, m.scope, m.artefact, m.task) for m in runs.made}
+    first = {stage: next(iter(entry.writes)) for stage, entry in STAGES.items()}
+    counts = Counter(
+        rule_of(stage)
+        for stage, _, name, _ in sorted(made)
+        if not STAGES[stage].local and (name == first[stage] or stage == "prepare_data")
+    )
+    order = dict.fromkeys(map(rule_of, STAGES))
+    chain = max(_chain(runs, name) for name in runs.config["methods"])
     return {
-        "by_rule": counts,
-        "total": sum(counts.values()),
+        "by_rule": {rule: counts[rule] for rule in order if counts[rule]},
+        "total": counts.total(),
         "longest_chain": chain,
         "minutes_each": wait,
-        "waiting_in_all": wait * sum(counts.values()),
+        "waiting_in_all": wait * counts.total(),
         "waiting_on_longest_chain": wait * chain,
-    }
-
-
-def _places(runs: Runs, stage: str) -> set[tuple[str, str]]:
-    """(scope, task) of every job of a stage."""
-    return {
-        (runs.scope(stage, f"seed{seed}/{name}"), task)
-        for seed in runs.config["seeds"]
-        for name in runs.config["methods"]
-        if stage != "extract_features" or runs.needs(name, "router") or runs.has_transfer(name)
-        for task in runs.tasks_of(stage, name)
     }
 
 

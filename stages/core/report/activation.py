@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.core.evaluation.routing_quality import Routed
 from stages.core.report.page import Picture, Section
-from stages.core.report.results import Results, Routed
 from stages.core.report.style import SCALE, as_svg, new_figure, plain_frame
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

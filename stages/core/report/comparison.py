@@ -3,85 +3,45 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Any
 
-from stages.core.evaluation.intervals import half_width
-from stages.core.evaluation.paired import Difference, difference
+from stages.core.costs.comparison import KEYS, PUBLISHED
 from stages.core.report.comparison_plots import draw_forgetting, draw_tasks
-from stages.core.report.costs import MethodCosts, comparable, costs_of, remarks
 from stages.core.report.page import Block, Cell, Definitions, Picture, Section, Table
-from stages.core.report.results import Results
 from stages.core.report.runtimes import readable
+from stages.core.runs.results import Results
 
-KEYS = ("avg", "last", "bwt_dmole")
 LEARNT = "mft"  # scores right after learning; all that the paper's Finetune has
-PUBLISHED = {"avg": "AVG", "last": "Last", "bwt_dmole": "BWT"}
-REFERENCE = "reference"  # rows of the published table with one number, at the stream's end
-NAMES = {
-    "zero_shot": "Zero-shot",
-    "individual": "Finetune",
-    "joint": "Joint-learning",
-    "seq_ft": "Seq-FT",
-    "lwf": "LwF-LoRA",
-    "ewc": "EWC-LoRA",
-    "dense_mole": "Dense MoLE",
-    "sparse_mole": "Sparse MoLE",
-    "mola": "MoLA",
-    "o_lora": "O-LoRA",
-    "dmole": "D-MoLE",
-}
-"""Our names of the methods in the paper's Table 2."""
-
-
-def reference_of(results: Results) -> str:
-    """What the others are compared with: D-MoLE, or the first method of a run without it."""
-    return "dmole" if "dmole" in results.methods else results.methods[0]
-
+Content = dict[str, Any]  # of comparison.json
 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _over_seeds(results: Results, name: str, key: str) -> str:
-    entry = next(e for e in results.metrics["summary"] if e["method"] == name)
-    mean, std = entry["metrics"][key]["mean"], entry["metrics"][key]["std"]
+def _metric(entry: dict[str, Any], key: str) -> str:
+    mean, half = entry["metrics"][key]["mean"], entry["metrics"][key]["half_width"]
     if mean is None:
         return "–"
-    return f"{mean:.2f}" + ("" if std is None else f" ± {half_width(std, len(entry['seeds'])):.2f}")
+    return f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}")
 
 
-def _paper(results: Results, name: str, key: str) -> str:
-    """The paper's number for a method; those of its references stand under ``last``, where
-    Finetune's is of each task right after learning it."""
-    wanted = {PUBLISHED[key]} | ({REFERENCE} if key == "last" else set())
-    found = [
-        row["Average"]
-        for row in results.published
-        if row["method"] == NAMES.get(name) and row["metric"] in wanted
-    ]
-    return found[0] if found else ""
-
-
-def _scores(results: Results) -> Table:
+def _scores(content: Content) -> Table:
+    shown = any(entry["published"][key] for entry in content["methods"] for key in KEYS)
     rows: list[list[Cell | str]] = [
-        [name]
-        + [_over_seeds(results, name, key) for key in (*KEYS, LEARNT)]
-        + [_paper(results, name, key) for key in KEYS if results.published]
-        for name in results.methods
+        [entry["name"]]
+        + [_metric(entry, key) for key in (*KEYS, LEARNT)]
+        + [entry["published"][key] or "" for key in KEYS if shown]
+        for entry in content["methods"]
     ]
-    many = len(results.seeds) > 1
+    many = len(content["seeds"]) > 1
     beside = (
         " The paper's numbers (Ge et al., ICML 2025, Table 2) are of another backbone and other "
         "tasks: compare the order of the methods, never the values. The one beside individual "
         "(Finetune) corresponds to mft."
-        if results.published
+        if shown
         else ""
     )
     return Table(
-        [
-            "Method",
-            *KEYS,
-            LEARNT,
-            *(f"paper: {PUBLISHED[key]}" for key in KEYS if results.published),
-        ],
+        ["Method", *KEYS, LEARNT, *(f"paper: {PUBLISHED[key]}" for key in KEYS if shown)],
         rows,
         ("Means over seeds ± half the 95% interval (Student's t)." if many else "One seed.")
         + " A dash: the method has no such cells of the matrix."
@@ -99,20 +59,22 @@ def _time(seconds: float | None) -> str:
     return "–" if seconds is None else readable(seconds) if seconds else "0"
 
 
-def _costs(costs: dict[str, MethodCosts], noted: dict[str, str]) -> Table:
-    rows: list[list[Cell | str]] = [
-        [
-            name + (" *" if name in noted else ""),
-            _amount(cost.per_task),
-            _amount(cost.in_all),
-            _amount(cost.stored),
-            _time(cost.training),
-            _time(cost.preparation),
-            {True: "yes", False: "no", None: "–"}[cost.knows_task],
-            cost.earlier_data or "–",
-        ]
-        for name, cost in costs.items()
-    ]
+def _costs(content: Content) -> Table:
+    rows: list[list[Cell | str]] = []
+    for entry in content["methods"]:
+        cost = entry["costs"]
+        rows.append(
+            [
+                entry["name"] + (" *" if entry["remark"] else ""),
+                _amount(cost["per_task"]),
+                _amount(cost["in_all"]),
+                _amount(cost["stored"]),
+                _time(cost["training"]),
+                _time(cost["preparation"]),
+                {True: "yes", False: "no", None: "–"}[cost["knows_task"]],
+                cost["earlier_data"] or "–",
+            ]
+        )
     head = ["Method", "Trained a task", "Trained in all", "Stored at the end", "Training"]
     return Table(
         [*head, "Preparation", "Knows the task at test", "Keeps earlier data"],
@@ -122,25 +84,26 @@ def _costs(costs: dict[str, MethodCosts], noted: dict[str, str]) -> Table:
         "all tasks of a seed, mean over seeds; preparation is gradient profiles, features and "
         "routers, which methods share. "
         "* more than 5% off in trained parameters, see below.",
-        title="MethodCosts",
+        title="Costs",
         name="costs",
     )
 
 
-def _shown(found: Difference | None) -> list[Cell | str]:
+def _shown(found: dict[str, Any] | None) -> list[Cell | str]:
     if found is None:
         return ["–", ""]
-    spread = "" if found.spread is None else f" ± {found.spread:.2f}"
-    return [f"{found.mean:+.2f}{spread}", f"{found.p:.3f}"]
+    spread = "" if found["spread"] is None else f" ± {found['spread']:.2f}"
+    return [f"{found['mean']:+.2f}{spread}", f"{found['p']:.3f}"]
 
 
-def _differences(results: Results, names: list[str], reference: str) -> Table:
-    runs = results.metrics["runs"]
+def _differences(content: Content) -> Table:
+    reference = content["reference"]
     rows: list[list[Cell | str]] = []
-    for name in names:
-        cells = [_shown(difference(runs, name, reference, key)) for key in KEYS]
-        rows.append([name, *(cell for pair in cells for cell in pair)])
-    n = len(results.tasks)
+    for entry in content["methods"]:
+        if entry["differences"]:
+            cells = [_shown(entry["differences"][key]) for key in KEYS]
+            rows.append([entry["name"], *(cell for pair in cells for cell in pair)])
+    n = len(content["tasks"])
     return Table(
         ["Method", *(text for key in KEYS for text in (f"Δ {key}", "p"))],
         rows,
@@ -153,23 +116,11 @@ def _differences(results: Results, names: list[str], reference: str) -> Table:
     )
 
 
-# --- the section ---------------------------------------------------------------------------------
-
-
-def final_scores(results: Results, name: str) -> dict[str, list[float]]:
-    """Scores by task after the last step at which the method was measured, one per seed."""
-    found: dict[str, list[float]] = {}
-    for task in results.tasks:
-        mine = [r for r in results.scores if (r["method"], r["task"]) == (name, task)]
-        last = max((row["step"] for row in mine), default=None)
-        found[task] = [row["value"] for row in mine if row["step"] == last]
-    return found
-
-
-def _by_task(finals: dict[str, dict[str, list[float]]], tasks: list[str]) -> Table:
+def _by_task(content: Content) -> Table:
+    tasks = content["tasks"]
     rows: list[list[Cell | str]] = [
-        [name, *(f"{fmean(scores[task]):.1f}" if scores[task] else "–" for task in tasks)]
-        for name, scores in finals.items()
+        [entry["name"], *(f"{fmean(v):.1f}" if v else "–" for v in _finals(entry, tasks))]
+        for entry in content["methods"]
     ]
     return Table(
         ["Method", *tasks],
@@ -181,17 +132,21 @@ def _by_task(finals: dict[str, dict[str, list[float]]], tasks: list[str]) -> Tab
     )
 
 
-def _pictures(
-    results: Results,
-    finals: dict[str, dict[str, list[float]]],
-    costs: dict[str, MethodCosts],
-    reference: str,
-) -> list[Block]:
+def _finals(entry: dict[str, Any], tasks: list[str]) -> list[list[float]]:
+    return [entry["final_scores"][task] for task in tasks]
+
+
+# --- the section ---------------------------------------------------------------------------------
+
+
+def _pictures(content: Content) -> list[Block]:
+    reference, tasks = content["reference"], content["tasks"]
+    finals = {entry["name"]: entry["final_scores"] for entry in content["methods"]}
     pictures: list[Block] = [
         Picture(
-            draw_tasks(finals, results.tasks, reference),
+            draw_tasks(finals, tasks, reference),
             "Bars: the means of the table above. "
-            + ("Thin lines: lowest to highest seed. " if len(results.seeds) > 1 else "")
+            + ("Thin lines: lowest to highest seed. " if len(content["seeds"]) > 1 else "")
             + f"Orange: {reference}; grey: zero_shot, individual and joint, which are no continual "
             "learners.",
             "Score of every method on every task at the end of the stream",
@@ -199,10 +154,9 @@ def _pictures(
         )
     ]
     points = {
-        name: (costs[name].per_task, entry["mean"])
-        for name in results.methods
-        if (entry := _summary(results, name)["bwt_dmole"])["mean"] is not None
-        and costs[name].per_task
+        entry["name"]: (entry["costs"]["per_task"], entry["metrics"]["bwt_dmole"]["mean"])
+        for entry in content["methods"]
+        if entry["metrics"]["bwt_dmole"]["mean"] is not None and entry["costs"]["per_task"]
     }
     if len(points) > 1:
         pictures.append(
@@ -218,30 +172,28 @@ def _pictures(
     return pictures
 
 
-def _summary(results: Results, name: str) -> dict[str, dict]:
-    return next(e for e in results.metrics["summary"] if e["method"] == name)["metrics"]
-
-
-def section(results: Results) -> Section:
-    """Scores and costs of every method, and differences from the reference."""
-    title = "Comparison"
-    if len(results.methods) < 2:
+def tables(content: Content) -> Section:
+    """Scores and costs of every method, and differences from the reference, without pictures."""
+    title, methods = "Comparison", content["methods"]
+    if len(methods) < 2:
         return Section("comparison", title, "Absent: a single method.")
-    reference = reference_of(results)
-    costs = {name: costs_of(results, name) for name in results.methods}
-    noted = remarks(costs, reference)
-    fair = comparable(costs, reference)
-    others = [name for name in results.methods if name != reference and name in fair]
-    finals = {name: final_scores(results, name) for name in results.methods}
-    blocks: list[Block] = [_scores(results), _costs(costs, noted)]
+    blocks: list[Block] = [_scores(content), _costs(content)]
+    noted = [(f"{entry['name']} *", entry["remark"], "") for entry in methods if entry["remark"]]
     if noted:
-        blocks.append(Definitions([(f"{name} *", text, "") for name, text in noted.items()]))
-    if others:
-        blocks.append(_differences(results, others, reference))
-    blocks.append(_by_task(finals, results.tasks))
-    blocks += _pictures(results, finals, costs, reference)
-    seeds = len(results.seeds)
-    lead = f"{len(costs)} methods on {len(results.tasks)} tasks, " + (
+        blocks.append(Definitions(noted))
+    if any(entry["differences"] for entry in methods):
+        blocks.append(_differences(content))
+    blocks.append(_by_task(content))
+    seeds = len(content["seeds"])
+    lead = f"{len(methods)} methods on {len(content['tasks'])} tasks, " + (
         f"{seeds} seeds." if seeds > 1 else "one seed: small differences mean little."
     )
     return Section("comparison", title, lead, blocks)
+
+
+def section(results: Results) -> Section:
+    """The tables, and pictures of them."""
+    found = tables(results.comparison)
+    if found.blocks:
+        found.blocks.extend(_pictures(results.comparison))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from stages.core.report.costs import TOLERANCE
+from stages.core.costs.measured import TOLERANCE
 from stages.core.report.style import ACCENT, COLOURS, WIDTH, as_svg, category_ticks, new_figure
 
 if TYPE_CHECKING:

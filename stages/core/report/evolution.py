@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.report.page import Picture, Section
-from stages.core.report.results import Results
 from stages.core.report.slot_grid import draw_grid, slot_arrays
 from stages.core.report.style import (
     COLOURS,
@@ -17,6 +16,7 @@ from stages.core.report.style import (
     category_ticks,
     new_figure,
 )
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.core.evaluation.routing_quality import Routed
 from stages.core.report.page import Picture, Section, Table
-from stages.core.report.results import Results, Routed
 from stages.core.report.style import (
     ACCENT,
     INK,
@@ -19,6 +19,7 @@ from stages.core.report.style import (
     log_axis,
     new_figure,
 )
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

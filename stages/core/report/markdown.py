@@ -8,8 +8,9 @@ SPECIAL = "\\|*_`[]<>"  # what Markdown would not show as it stands
 
 
 def markdown(section: Section, heading: str, foreword: str) -> str:
-    """The section's lead, tables and definitions below a heading of the first level."""
-    parts = [f"# {heading}", foreword, section.lead, *map(_block, section.blocks)]
+    """The section's lead, tables and definitions below a heading of the first level; the foreword
+    is Markdown already."""
+    parts = [f"# {plain(heading)}", foreword, plain(section.lead), *map(_block, section.blocks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -17,20 +18,30 @@ def _block(block: Block) -> str:
     if block.kind == "table":
         return _table(block)
     if block.kind == "definitions":
-        return "\n".join(f"- **{_plain(name)}** {_plain(text)}" for name, text, _ in block.entries)
-    return _plain(block.text) if block.kind == "note" else ""
+        return "\n".join(f"- **{plain(name)}** {plain(text)}" for name, text, _ in block.entries)
+    return plain(block.text) if block.kind == "note" else ""
 
 
 def _table(table: Table) -> str:
     align = ["---" if i < table.labels or table.prose else "---:" for i in range(len(table.head))]
     rows = [table.head, *([cell.text for cell in row] for row in table.cells())]
-    lines = [" | ".join(map(_plain, row)) for row in rows]
+    lines = [" | ".join(map(plain, row)) for row in rows]
     lines.insert(1, " | ".join(align))
     text = "\n".join(f"| {line} |" for line in lines)
-    title = f"## {_plain(table.title)}\n\n" if table.title else ""
-    return f"{title}{text}" + (f"\n\n{_plain(table.caption)}" if table.caption else "")
+    title = f"## {plain(table.title)}\n\n" if table.title else ""
+    return f"{title}{text}" + (f"\n\n{plain(table.caption)}" if table.caption else "")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that Markdown shows as it stands."""
     escaped = "".join(f"\\{c}" if c in SPECIAL else c for c in text)
     return escaped.replace("\n", " ")
+
+
+def code(text: str) -> str:
+    """Text as code, whatever backticks it holds."""
+    fence = "`"
+    while fence in text:
+        fence += "`"
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"

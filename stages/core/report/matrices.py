@@ -4,8 +4,8 @@ from collections import defaultdict
 from statistics import fmean
 
 from stages.core.report.page import Cell, Note, ScoreScale, Section, Table
-from stages.core.report.results import Results
 from stages.core.report.style import colour_of
+from stages.core.runs.results import Results
 
 
 def _by_cell(results: Results, method: str) -> dict[tuple[int, str], list[dict]]:

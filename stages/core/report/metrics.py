@@ -7,7 +7,7 @@ from typing import Any
 from stages.core.evaluation.intervals import half_width
 from stages.core.evaluation.stream_metrics import FORMULAS
 from stages.core.report.page import Cell, Definitions, Section, Table
-from stages.core.report.results import Results
+from stages.core.runs.results import Results
 
 SHOWN = 3  # missing cells written out in the table; the tooltip names all of them
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.core.base.config import complete, schema
 from stages.core.report.page import Cell, Section, Table
-from stages.core.report.results import Results
+from stages.core.runs.results import Results
 
 # Parts of the configuration that decide what the method does; the rest says on what and where.
 SWITCHES = (

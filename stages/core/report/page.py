@@ -1,4 +1,4 @@
-"""What a report page is made of; ``report_template.html`` gives each part its HTML.
+"""What a report page is made of; ``template.html`` gives each part its HTML.
 
 All strings are plain text: the template escapes them.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from pathlib import Path
+
+TEMPLATE = Path(__file__).with_name("template.html")
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,12 @@ class Section:
     title: str
     lead: str
     blocks: list[Block] = field(default_factory=list)
+
+
+def render(title: str, subtitle: str, sections: list[Section]) -> str:
+    """The page as HTML text."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    page = environment.from_string(TEMPLATE.read_text())
+    return page.render(title=title, subtitle=subtitle, sections=sections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from stages.core.report.page import Note, Section, Table
-from stages.core.report.results import Results
+from stages.core.runs.results import Results
 
 TOLERANCE = 0.05  # methods whose mean counts differ by more are not compared without a remark
 

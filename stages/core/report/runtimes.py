@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.core.report.page import Picture, Section, Table
-from stages.core.report.results import Results
 from stages.core.report.style import COLOURS, as_svg, category_ticks, new_figure
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,15 +20,15 @@ def readable(seconds: float) -> str:
 
 
 @as_svg
-def draw(jobs: dict[str, list[dict]]) -> Figure:
+def draw(rules: list[dict[str, Any]]) -> Figure:
     """Total minutes of each rule's jobs."""
-    totals = [sum(job["seconds"] for job in listed) / 60 for listed in jobs.values()]
-    figure, axes = new_figure(8.5, 0.3 * len(jobs) + 0.6)
+    totals = [entry["total"] / 60 for entry in rules]
+    figure, axes = new_figure(8.5, 0.3 * len(rules) + 0.6)
     panel = axes[0, 0]
-    panel.barh(range(len(jobs)), totals, 0.62, color=COLOURS["vision"])
+    panel.barh(range(len(rules)), totals, 0.62, color=COLOURS["vision"])
     for y, total in enumerate(totals):
         panel.text(total, y, f"  {readable(60 * total)}", va="center")
-    category_ticks(panel, list(jobs))
+    category_ticks(panel, [entry["rule"] for entry in rules])
     panel.set_xlim(0, 1.12 * max(totals) or 1)
     panel.set_xlabel("minutes, all jobs of the rule together")
     panel.spines["left"].set_visible(False)
@@ -37,14 +36,12 @@ def draw(jobs: dict[str, list[dict]]) -> Figure:
     return figure
 
 
-def _table(jobs: dict[str, list[dict]]) -> Table:
+def _table(rules: list[dict[str, Any]]) -> Table:
     rows = []
-    for rule, listed in jobs.items():
-        seconds = [job["seconds"] for job in listed]
-        memory = [job["memory"] for job in listed if job["memory"] is not None]
-        peak = f"{max(memory):.0f}" if memory else "–"
-        shown = [readable(t) for t in (sum(seconds), median(seconds), max(seconds))]
-        rows.append([rule, str(len(listed)), *shown, peak])
+    for entry in rules:
+        peak = "–" if entry["peak_mib"] is None else f"{entry['peak_mib']:.0f}"
+        shown = [readable(entry[key]) for key in ("total", "median", "longest")]
+        rows.append([entry["rule"], str(entry["jobs"]), *shown, peak])
     return Table(
         ["Rule", "Jobs", "Total", "Median", "Longest", "Peak memory (MiB)"],
         rows,
@@ -56,14 +53,9 @@ def _table(jobs: dict[str, list[dict]]) -> Table:
 
 def section(results: Results) -> Section:
     """Time per rule, longest in all first."""
-    title = "Run times"
-    if not results.benchmarks:
+    title, rules = "Run times", results.comparison["run_times"]
+    if not rules:
         return Section("runtimes", title, "Absent: no benchmark files among the inputs.")
-    ordered = sorted(
-        results.benchmarks.items(), key=lambda item: (-sum(j["seconds"] for j in item[1]), item[0])
-    )
-    jobs = dict(ordered)
     caption = "Where the time goes, by rule (= stage of the pipeline)."
-    picture = Picture(draw(jobs), caption, "Run times per rule")
-    return Section("runtimes", title, "Times of the jobs that made these results.",
-                   [picture, _table(jobs)])  # fmt: skip
+    blocks = [Picture(draw(rules), caption, "Run times per rule"), _table(rules)]
+    return Section("runtimes", title, "Times of the jobs that made these results.", blocks)

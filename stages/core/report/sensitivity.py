@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.report.page import Picture, Section, Table
-from stages.core.report.results import Results
 from stages.core.report.slot_grid import draw_grid, slot_arrays
 from stages.core.report.style import SCALE, TOWER_TITLES, as_svg
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stages.core.base.errors import InputError
 from stages.core.report.page import Cell, Picture, Section, Table
-from stages.core.report.results import Results
 from stages.core.report.style import as_svg, new_figure
+from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,63 +1,34 @@
-"""Which config keys each stage reads, and in whose folder an artefact therefore lives.
+"""The runs of a configuration: whose an artefact is, where it lies, and which jobs there are.
 
-A run is a name from ``methods``: a method, or a variant of one. Its artefacts live in a *scope*:
-``seed0`` for what all methods share, ``seed0/dmole`` for a method's own, ``seed0/half_budget`` for
-what a variant changes. A variant uses the plain method's artefact of a stage as long as nothing
-that this stage or a stage before it reads is changed. Nothing here imports torch.
+Artefacts live in a *scope*: ``seed0`` for what all methods share, ``seed0/dmole`` for a method's
+own, ``seed0/half_budget`` for what a variant changes. A variant uses the plain method's artefact
+of a stage as long as nothing that this stage or a stage before it reads is changed. All of it
+follows from the table of stages. Nothing here imports torch.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from stages.core.base.config import slice_config, with_variant
+from stages.core.base.config import located, slice_config, with_variant
 from stages.core.base.errors import InputError, unknown
 from stages.core.data.manifests import Manifest, load_manifest
+from stages.core.runs import stage_table as table
+from stages.core.runs.stage_table import STAGES, Job
 from stages.methods.registry import load, names
 
-BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
 
-STAGE_KEYS: dict[str, tuple[str, ...]] = {
-    "sample_subset": ("subset",),
-    "profile_gradients": ("profile", *BACKBONE_KEYS),
-    "allocate_experts": (
-        "budget",
-        "allocation",
-        "expert.rank",
-        "expert.alpha",
-        "profile.loss",
-        "profile.include_bias",
-    ),
-    "extract_features": ("features", *BACKBONE_KEYS),
-    "fit_router": ("router", "threshold"),
-    "choose_parent": ("transfer",),
-    "train_expert": ("expert", "training", "budget.ratio", *BACKBONE_KEYS),
-    "route_samples": ("routing",),
-    "predict_backbone": ("prediction", *BACKBONE_KEYS),
-    "predict": ("prediction", *BACKBONE_KEYS),
-    "score": ("score",),
-}
-"""The only table of what a stage reads: its ``--config`` is this slice, and an edit of another
-key does not rerun it. ``train_expert`` also gets its method's entry of ``method_options``;
-routes of a method without routers read nothing."""
+class Made(NamedTuple):
+    """One artefact of a configuration: of which stage, in which scope, for which task."""
 
-SHARED = (
-    "sample_subset",
-    "profile_gradients",
-    "allocate_experts",
-    "extract_features",
-    "fit_router",
-    "choose_parent",
-    "predict_backbone",
-)
-"""Stages that are the same for every method, so that methods share what they write."""
-
-SEEDLESS = ("predict_backbone",)
-"""Stages that no seed changes, so that seeds share what they write too."""
-
-ORDERED = ("choose_parent", "train_expert", "route_samples")
-"""Stages whose artefacts depend on the order of the tasks, which a variant may change."""
+    stage: str
+    scope: str
+    artefact: str
+    task: str
 
 
 class Runs:
@@ -66,7 +37,11 @@ class Runs:
     def __init__(self, config: dict) -> None:
         self.config = config
         self._configs: dict[str, dict] = {}
+        self._methods: dict[str, Any] = {}
         self._manifests: dict[str, Manifest] = {}
+        self._reads: dict[tuple[str, str], dict[str, dict]] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+        self._jobs: dict[str, list[tuple[str, str, str]]] = {}
 
     @cached_property
     def methods(self) -> dict[str, str]:
@@ -89,7 +64,9 @@ class Runs:
 
     def method(self, name: str):  # noqa: ANN201 - a stages.methods.base.Method
         """The method behind a run."""
-        return load(self.methods[name])
+        if name not in self._methods:
+            self._methods[name] = load(self.methods[name])
+        return self._methods[name]
 
     def config_of(self, name: str) -> dict:
         """The config under which a run's own stages work; '' is the unchanged config."""
@@ -123,7 +100,7 @@ class Runs:
                     f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
                     f"{', '.join(self.config['tasks'])}."
                 )
-        changeable = {key for keys in STAGE_KEYS.values() for key in keys}
+        changeable = {key for stage in STAGES.values() if not stage.fixed for key in stage.config}
         changeable |= {"method_options", "tasks", "match_size"}
         for variant, change in self.config["variants"].items():
             for key in change["set"]:
@@ -142,7 +119,7 @@ class Runs:
             InputError: no such task (near miss suggested), or a faulty manifest.
         """
         if task not in self._manifests:
-            path = Path(self.config["manifests"], f"{task}.yaml")
+            path = located(self.config["manifests"]) / f"{task}.yaml"
             if not path.is_file():
                 found = (other.stem for other in path.parent.glob("*.yaml"))
                 raise unknown("task", task, found, f"tasks (manifests in {path.parent})")
@@ -177,21 +154,6 @@ class Runs:
         routed = self.method(name).routing == "threshold"
         return routed and self.config_of(name)["routing"]["second"] == "parent"
 
-    def tasks_of(self, stage: str, name: str) -> list[str]:
-        """The tasks for which a run has jobs of a stage."""
-        tasks = self.tasks(name)
-        if stage in ("profile_gradients", "allocate_experts"):
-            return tasks if self.reads_allocations(name) else []
-        if stage == "fit_router":
-            return tasks if self.needs(name, "router") else []
-        if stage == "choose_parent":
-            return tasks if self.has_transfer(name) else []
-        return self.method(name).trained_tasks(tasks) if stage == "train_expert" else tasks
-
-    def reads_allocations(self, name: str) -> bool:
-        """Whether training of this run looks at allocations, for its slots or for its size."""
-        return self.needs(name, "allocation") or self.matches_allocations(name)
-
     def states_at_test(self, name: str, task: str) -> list[str]:
         """The tasks whose saved state may answer a test sample of ``task`` at some step."""
         method, tasks = self.method(name), self.tasks(name)
@@ -201,56 +163,126 @@ class Runs:
         named = {state for row in rows for state in row or []}
         return [state for state in tasks if state in named]
 
-    def upstream(self, stage: str, name: str) -> tuple[str, ...]:
-        """The stages whose artefacts a stage of this run reads (data and backbone apart)."""
-        if stage == "train_expert":
-            allocated = ("allocate_experts",) if self.reads_allocations(name) else ()
-            return (*allocated, *(("choose_parent",) if self.has_transfer(name) else ()))
-        if stage == "route_samples":
-            routers = ("fit_router",) if self.needs(name, "router") else ()
-            return (*routers, *(("choose_parent",) if self.uses_transfer_at_test(name) else ()))
-        return {
-            "profile_gradients": ("sample_subset",),
-            "allocate_experts": ("profile_gradients",),
-            "extract_features": ("sample_subset",),
-            "fit_router": ("extract_features",),
-            "choose_parent": ("fit_router", "extract_features"),
-            "predict": ("predict_backbone", "route_samples", "train_expert"),
-        }.get(stage, ())
+    # --- what a stage of a run reads ---
 
-    def reads(self, stage: str, name: str) -> dict[str, dict]:
+    def inputs(self, stage: str, job: Job) -> dict[str, list[str]]:
+        """The artefacts that a job of a stage reads, each with its tasks."""
+        return {name: tasks(job) for name, tasks in STAGES[stage].reads.items()}
+
+    def upstream(self, stage: str, run: str) -> list[str]:
+        """The stages whose artefacts a stage of this run reads."""
+        found: dict[str, None] = {}
+        for task in self.tasks(run):
+            for name, tasks in self.inputs(stage, Job(self, run, task)).items():
+                if tasks:
+                    found[table.writer(name)] = None
+        found.pop(stage, None)  # an earlier task's state
+        return list(found)
+
+    def reads(self, stage: str, run: str) -> dict[str, dict]:
         """The config slices that an artefact of this stage depends on, its ancestors' included."""
-        order = {"tasks": self.tasks(name)} if stage in ORDERED else {}
-        found = {stage: self.slice_of(stage, name) | order}
-        for earlier in self.upstream(stage, name):
-            found |= self.reads(earlier, name)
-        return found
+        if (stage, run) not in self._reads:
+            order = {"tasks": self.tasks(run)} if STAGES[stage].ordered else {}
+            found = {stage: self.slice_of(stage, run) | order}
+            for earlier in self.upstream(stage, run):
+                found |= self.reads(earlier, run)
+            self._reads[stage, run] = found
+        return self._reads[stage, run]
 
     # --- where things are ---
 
-    def owner(self, stage: str, name: str) -> str:
+    def owner(self, stage: str, run: str) -> str:
         """Whose folder a run's artefact of this stage is in: '' (shared), a method, a variant."""
-        base = "" if stage in SHARED else self.methods[name]
-        return base if self.reads(stage, base) == self.reads(stage, name) else name
+        if not run or STAGES[stage].fixed:
+            return ""
+        if (stage, run) not in self._owners:
+            base = "" if STAGES[stage].shared else self.methods[run]
+            same = self.reads(stage, base) == self.reads(stage, run)
+            self._owners[stage, run] = base if same else run
+        return self._owners[stage, run]
 
     def scope(self, stage: str, scope: str) -> str:
         """The scope in which a job of ``scope`` finds the artefacts of another stage."""
-        seed, name = split_scope(scope)
-        owner = self.owner(stage, name) if name else ""
-        return "/".join(filter(None, ("" if stage in SEEDLESS else seed, owner)))
+        seed, run = split_scope(scope)
+        seed = "" if STAGES[stage].seedless else seed
+        return "/".join(filter(None, (seed, self.owner(stage, run))))
 
-    def features_owner(self, name: str) -> str:
-        """Like :meth:`owner` for the features of test rows, which depend on no subset."""
-        stage = "extract_features"
-        same = self.slice_of(stage, "") == self.slice_of(stage, name)
-        return "" if same else name
+    def path(self, name: str, scope: str, task: str) -> str:
+        """Where a job of ``scope`` finds an artefact of a task, below the stream's folder."""
+        entry = table.artefact(name)
+        place = self.scope(table.writer(name), scope)
+        return str(Path(place, entry.path.format(task=task, split=entry.split)))
+
+    def files(
+        self,
+        stage: str,
+        name: str,
+        scope: str,
+        task: str,
+        transfer: Callable[[], dict[str, Any] | None] = lambda: None,
+    ) -> list[str]:
+        """The files of artefact ``name`` that a job of ``stage`` reads, in stream order."""
+        job = Job(self, split_scope(scope)[1], task, transfer)
+        return [self.path(name, scope, other) for other in STAGES[stage].reads[name](job)]
+
+    # --- all of it ---
+
+    @property
+    def scopes(self) -> list[tuple[str, str]]:
+        """(scope, run) of every run under every seed."""
+        names = self.config["methods"]
+        return [(f"seed{seed}/{run}", run) for seed in self.config["seeds"] for run in names]
+
+    def artefacts(self, run: str) -> list[tuple[str, str, str]]:
+        """(stage, artefact, task) of everything behind the answers of a run."""
+        if run not in self._jobs:
+            self._jobs[run] = list(self._behind(run))
+        return self._jobs[run]
+
+    def _behind(self, run: str) -> Iterator[tuple[str, str, str]]:
+        waiting = [("predict", task) for task in reversed(self.tasks(run))]
+        seen = set()
+        while waiting:
+            stage, task = waiting.pop()
+            if (stage, task) in seen:
+                continue
+            seen.add((stage, task))
+            yield from ((stage, name, task) for name in STAGES[stage].writes)
+            for name, tasks in self.inputs(stage, Job(self, run, task)).items():
+                waiting += [(table.writer(name), other) for other in reversed(tasks)]
+
+    @cached_property
+    def made(self) -> list[Made]:
+        """Every artefact behind the answers of all runs; one that runs share stands there once."""
+        found: dict[Made, None] = {}
+        for scope, run in self.scopes:
+            for stage, name, task in self.artefacts(run):
+                found[Made(stage, self.scope(stage, scope), name, task)] = None
+        return list(found)
+
+    def all_files(self, artefact: str) -> list[str]:
+        """The files of an artefact, of all runs, below the stream's folder."""
+        return [self._file(made) for made in self.made if made.artefact == artefact]
+
+    def opened_files(self) -> list[str]:
+        """All that people open, below the stream's folder."""
+        return [self._file(made) for made in self.made if table.artefact(made.artefact).opened]
+
+    def _file(self, made: Made) -> str:
+        entry = table.artefact(made.artefact)
+        return str(Path(made.scope, entry.path.format(task=made.task, split=entry.split)))
+
+    def tasks_of(self, stage: str, run: str) -> list[str]:
+        """The tasks for which a run uses jobs of a stage, in its order."""
+        used = {task for name, _, task in self.artefacts(run) if name == stage}
+        return [task for task in self.tasks(run) if task in used]
 
     def slice_of(self, stage: str, name: str, task: str | None = None) -> dict:
         """The config slice of a stage; with ``task``, without the overrides of other tasks."""
         if stage == "route_samples" and self.method(name).routing == "static":
             return {}  # the same experts for every sample: there is nothing to set
         config = self.config_of(name)
-        part = slice_config(config, *STAGE_KEYS[stage])
+        part = slice_config(config, *STAGES[stage].config)
         if stage == "train_expert":
             options, method = config["method_options"], self.methods[name]
             part["method_options"] = {method: options[method]} if method in options else {}

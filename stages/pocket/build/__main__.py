@@ -3,6 +3,10 @@
     python -m stages.pocket.build --work results/pocket_build \\
         --pool results/pocket_backbone/pool --out data_manifests/pocket/data
 
+It runs on Debian with the network's package mirrors at hand. Users never need it, since the
+Parquet files are shipped; it is here so that every image can be traced to its package. The same
+inputs give the same bytes: everything is sorted, seeded by name, and free of dates.
+
 Reads the package mirrors (or what an earlier call left in --work); writes the pool's files, one
 Parquet file per task, and the manifests beside the folder of the latter. About five minutes.
 """

@@ -43,6 +43,7 @@ def project(tmp_path, monkeypatch):
 def forget():
     provenance.source_hash.cache_clear()
     provenance._imports.cache_clear()
+    provenance._behaviour.cache_clear()
 
 
 def hash_after(edited, text):
@@ -63,6 +64,35 @@ def test_only_edits_that_can_matter_change_the_hash(project):
     assert hash_after(other, "value = 2\n") == first
     assert hash_after(deep, '"""New docstring."""\n\nvalue = 1  # a comment\n') == first
     assert hash_after(deep, "value = 2\n") != first
+
+
+CODE = """
+import argparse
+
+BAD_ADVICE = {{1: "{advice}"}}
+parser = argparse.ArgumentParser()
+parser.add_argument("--x", default="{default}", help="{help}")
+
+
+def check(value, limit=3):
+    if value > {bound}:
+        raise ValueError(f"{raised} {{value}}")
+    if value < 0:
+        fault = KeyError("{made}")
+        raise fault
+    print("{printed}", value)
+    return "{returned}"
+"""
+WORDS = ["advice", "default", "help", "raised", "made", "printed", "returned"]
+
+
+@pytest.mark.parametrize("word", [*WORDS, "bound"])
+def test_the_wording_of_messages_does_not_count(project, word):
+    plain = dict.fromkeys(WORDS, "text") | {"bound": 5}
+    first = hash_after(project / "stages/core/deep.py", CODE.format(**plain))
+    other = CODE.format(**plain | {word: 6 if word == "bound" else "other"})
+    same = hash_after(project / "stages/core/deep.py", other) == first
+    assert same is (word not in ("bound", "default", "returned"))
 
 
 def test_a_record_has_no_time_or_place(tmp_path):

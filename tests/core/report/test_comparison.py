@@ -6,13 +6,13 @@ from statistics import fmean, stdev
 import pytest
 
 from stages.core.base.config import complete
+from stages.core.costs.comparison import KEYS, published
+from stages.core.costs.measured import comparable, costs_of, kept_states, remarks
 from stages.core.evaluation.paired import difference, sign_flip_test
-from stages.core.report import comparison
 from stages.core.report.comparison_plots import spread
-from stages.core.report.costs import costs_of, kept_states, remarks
 from stages.core.report.markdown import markdown
 from stages.core.report.page import Cell, Definitions, Section, Table
-from stages.core.report.results import Results, Scope
+from stages.core.runs.results import Results, Scope
 from stages.methods import registry as methods
 
 TASKS = ["a", "b", "c"]
@@ -51,6 +51,7 @@ def test_all_patterns_of_signs_are_counted():
     # (3, -1, 1): sums over the patterns are ±5, ±3, ±3, ±1; six of eight are at least 3
     assert sign_flip_test([3.0, -1.0, 1.0]) == pytest.approx(6 / 8)
     assert sign_flip_test([0.0, 0.0]) == 1.0
+    assert sign_flip_test([3.0]) == 1.0  # + and -
 
 
 def runs_of(values: dict[str, list[list[float]]]) -> list[dict]:
@@ -147,7 +148,7 @@ def test_a_count_that_is_off_is_remarked_and_compared_only_for_a_reason():
     assert set(noted) == {"half", "seq_ft"}
     assert noted["half"].startswith("-50 % trainable parameters a task. Its own switches")
     assert "no comparison at equal size" in noted["seq_ft"]
-    assert comparison.comparable(costs, "dmole") == {"dmole", "half", "alone"}
+    assert comparable(costs, "dmole") == {"dmole", "half", "alone"}
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -158,9 +159,9 @@ def test_published_numbers_stand_in_columns_of_their_own():
     reference = {"metric": "reference", "method": "Zero-shot", "Average": "46.62"}
     run = results(published=[row, reference])
     shown = {
-        (name, key): comparison._paper(run, name, key)
+        (name, key): published(run, name, key)
         for name in ("o_lora", "zero_shot", "replay")
-        for key in comparison.KEYS
+        for key in KEYS
     }
     assert {place: text for place, text in shown.items() if text} == {
         ("o_lora", "avg"): "58.79",

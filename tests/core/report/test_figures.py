@@ -7,13 +7,15 @@ import pytest
 
 from stages.core.base.config import PRESETS, complete
 from stages.core.base.errors import InputError
-from stages.core.report import activation, evolution, losses, metrics, parameters, routing, tree
+from stages.core.evaluation import routing_quality
+from stages.core.evaluation.routing_quality import Routed
+from stages.core.report import activation, evolution, losses, metrics, parameters, tree
 from stages.core.report.overview import differences
-from stages.core.report.results import Results, Routed, Scope, scope_of
 from stages.core.report.runtimes import readable
 from stages.core.report.sensitivity import relative_scores
 from stages.core.report.slot_grid import slot_arrays
 from stages.core.report.style import as_svg, colour_of, new_figure
+from stages.core.runs.results import Results, Scope
 
 TASKS = ["a", "b"]
 MINIMAL = {"stream": "s", "manifests": "m", "tasks": ["a"], "backbone": {"path": "p"}}
@@ -64,12 +66,13 @@ RUN = {
 
 def test_auroc_counts_ordered_pairs_and_half_of_ties():
     # pairs (unseen, seen): (2,1) won, (2,2) tied, (3,1) won, (3,2) won
-    assert routing.auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(3.5 / 4)
-    assert routing.auroc(np.array([]), np.array([1.0])) is None
+    found = routing_quality.auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
+    assert found == pytest.approx(3.5 / 4)
+    assert routing_quality.auroc(np.array([]), np.array([1.0])) is None
 
 
 def test_routing_quality_of_a_stage_with_an_unseen_task():
-    found = routing.quality(RUN, TASKS, [1])
+    found = routing_quality.quality(RUN, TASKS, [1])
     assert (found.n_seen, found.n_unseen) == (2, 2)
     assert (found.own_nearest, found.own_first, found.seen_rejected) == (1.0, 0.5, 0.5)
     assert found.unseen_rejected == 1.0
@@ -78,14 +81,14 @@ def test_routing_quality_of_a_stage_with_an_unseen_task():
 
 
 def test_routing_quality_of_the_last_stage():
-    found = routing.quality(RUN, TASKS, [2])
+    found = routing_quality.quality(RUN, TASKS, [2])
     assert (found.n_seen, found.n_unseen, found.auroc) == (4, 0, None)
     assert (found.own_nearest, found.own_first, found.seen_rejected) == (0.75, 0.5, 0.25)
     assert found.unseen_rejected is None
 
 
 def test_routing_quality_ignores_the_pretrained_stage():
-    assert routing.quality(RUN, TASKS, [0, 1]) == routing.quality(RUN, TASKS, [1])
+    assert routing_quality.quality(RUN, TASKS, [0, 1]) == routing_quality.quality(RUN, TASKS, [1])
 
 
 def test_activation_frequencies():
@@ -233,22 +236,11 @@ def test_differences_of_the_reference_code_are_its_preset():
 
 
 @pytest.mark.parametrize(
-    ("path", "scope"),
-    [
-        ("results/s/seed3/profiles/a.parquet", Scope(3)),
-        ("results/s/seed0/dmole/routes/a.parquet", Scope(0, "dmole")),
-        ("seed1/half/allocations/a.json", Scope(1, "half")),
-        ("runs/seed7/results/s/seed12/routers/a.json", Scope(12)),
-    ],
+    ("text", "scope"),
+    [("seed3", Scope(3)), ("seed0/dmole", Scope(0, "dmole")), ("", None), ("half", None)],
 )
-def test_scope_from_path(path, scope):
-    assert scope_of(path) == scope
-
-
-@pytest.mark.parametrize("path", ["results/profiles/a.parquet", "results/seed0"])
-def test_path_without_scope_is_refused(path):
-    with pytest.raises(InputError, match="seed0"):
-        scope_of(path)
+def test_scope_of_a_place(text, scope):
+    assert Scope.parse(text) == scope
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
-from stages.core.runs.runs import SHARED, STAGE_KEYS, Runs, split_scope
+from stages.core.runs.runs import Runs, split_scope
+from stages.core.runs.stage_table import STAGES
 
 
 def plan(**changes: object) -> Runs:
@@ -49,19 +50,18 @@ def with_change(method: str, changed: dict, **others: object) -> Runs:
     return plan(variants=variants, methods=["changed"], **others)
 
 
+PER_TASK = [stage for stage, entry in STAGES.items() if not entry.summary]
+
+
 def owned(method: str, changed: dict) -> set[str]:
     """The stages of which a variant has artefacts of its own."""
     made = with_change(method, changed)
-    return {
-        stage
-        for stage in STAGE_KEYS
-        if stage != "score" and made.owner(stage, "changed") == "changed"
-    }
+    return {stage for stage in PER_TASK if made.owner(stage, "changed") == "changed"}
 
 
 AFTER_TRAINING = {"train_expert", "predict"}
 AFTER_ROUTERS = {"fit_router", "choose_parent", "route_samples", *AFTER_TRAINING}
-ALL = set(STAGE_KEYS) - {"score", "predict_backbone"}
+ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_features"}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,10 @@ ALL = set(STAGE_KEYS) - {"score", "predict_backbone"}
         ({"training.epochs": 2}, AFTER_TRAINING),
         ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
         ({"threshold.calibration": "train"}, AFTER_ROUTERS),
-        ({"features.normalize": False}, {"extract_features", *AFTER_ROUTERS}),
+        (
+            {"features.normalize": False},
+            {"extract_features", "extract_test_features", *AFTER_ROUTERS},
+        ),
         (
             {"profile.loss": "token_mean"},
             {"profile_gradients", "allocate_experts", *AFTER_TRAINING},
@@ -117,8 +120,8 @@ def test_the_backbones_own_answers_are_shared_by_methods_and_seeds() -> None:
 def test_features_of_test_rows_do_not_depend_on_the_subset() -> None:
     subset = with_change("dmole", {"subset.min_samples": 9})
     raw = with_change("dmole", {"features.normalize": False})
-    assert subset.features_owner("changed") == ""
-    assert raw.features_owner("changed") == "changed"
+    assert subset.owner("extract_test_features", "changed") == ""
+    assert raw.owner("extract_test_features", "changed") == "changed"
 
 
 @pytest.mark.parametrize(
@@ -163,10 +166,6 @@ def test_states_that_may_answer() -> None:
     assert made.states_at_test("seq_ft", "tiny_choice") == tasks
     assert made.states_at_test("individual", "tiny_choice") == ["tiny_choice"]
     assert made.states_at_test("zero_shot", "tiny_choice") == []
-
-
-def test_shared_stages_are_stages() -> None:
-    assert set(SHARED) <= set(STAGE_KEYS)
 
 
 @pytest.mark.parametrize(

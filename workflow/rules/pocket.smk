@@ -2,7 +2,7 @@
 
 A workflow of its own, because its result is shipped:
 
-    snakemake --snakefile workflow/rules/pocket_backbone.smk --cores all
+    snakemake --snakefile workflow/rules/pocket.smk --cores all
 
 The pool is built from Debian packages, so this needs a Debian system; alignment uses a GPU where
 there is one. A stopped alignment goes on from results/pocket_backbone/train/checkpoint.

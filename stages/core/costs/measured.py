@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from stages.core.report.results import Results, Scope
+from stages.core.runs.results import Results, Scope
 from stages.core.runs.runs import Runs
 from stages.methods.base import Method
 

@@ -1,0 +1,140 @@
+"""What a comparison of methods says, as numbers: scores over seeds, costs, paired differences from
+the reference, routing quality, run times. The content of ``comparison.json``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+from stages.core.costs.measured import comparable, costs_of, remarks
+from stages.core.evaluation.intervals import half_width
+from stages.core.evaluation.paired import difference
+from stages.core.evaluation.routing_quality import quality
+from stages.core.runs.results import Results
+
+KEYS = ("avg", "last", "bwt_dmole")  # metrics that are compared pairwise
+PUBLISHED = {"avg": "AVG", "last": "Last", "bwt_dmole": "BWT"}  # their names in the paper's Table 2
+SINGLE = "reference"  # rows of the published table with one number, at the stream's end
+NAMES = {
+    "zero_shot": "Zero-shot",
+    "individual": "Finetune",
+    "joint": "Joint-learning",
+    "seq_ft": "Seq-FT",
+    "lwf": "LwF-LoRA",
+    "ewc": "EWC-LoRA",
+    "dense_mole": "Dense MoLE",
+    "sparse_mole": "Sparse MoLE",
+    "mola": "MoLA",
+    "o_lora": "O-LoRA",
+    "dmole": "D-MoLE",
+}
+"""Our names of the methods in the paper's Table 2."""
+
+
+def reference_of(results: Results) -> str:
+    """What the others are compared with: D-MoLE, or the first method of a run without it."""
+    return "dmole" if "dmole" in results.methods else results.methods[0]
+
+
+def compare_runs(results: Results) -> dict[str, Any]:
+    """The content of ``comparison.json``, without provenance."""
+    reference = reference_of(results)
+    costs = {name: costs_of(results, name) for name in results.methods}
+    noted, fair = remarks(costs, reference), comparable(costs, reference)
+    return {
+        "stream": results.config["stream"],
+        "tasks": results.tasks,
+        "seeds": results.seeds,
+        "reference": reference,
+        "methods": [
+            {
+                "name": name,
+                "metrics": _over_seeds(results, name),
+                "final_scores": final_scores(results, name),
+                "costs": asdict(costs[name]),
+                "published": {key: published(results, name, key) for key in KEYS},
+                "remark": noted.get(name),
+                "differences": _differences(results, name, reference) if name in fair else None,
+            }
+            for name in results.methods
+        ],
+        "routing": [_routing(results, *key) for key in results.routes],
+        "run_times": _run_times(results),
+    }
+
+
+def _over_seeds(results: Results, name: str) -> dict[str, dict[str, float | None]]:
+    """Mean of every metric over the seeds, and half of its 95 % interval (None: one seed)."""
+    entry = next(e for e in results.metrics["summary"] if e["method"] == name)
+    found = {}
+    for key, value in entry["metrics"].items():
+        spread, seeds = value["std"], len(entry["seeds"])
+        half = None if spread is None else half_width(spread, seeds)
+        found[key] = {"mean": value["mean"], "half_width": half}
+    return found
+
+
+def published(results: Results, name: str, key: str) -> str | None:
+    """The paper's number for a method; those of its references stand under ``last``, where
+    Finetune's is of each task right after learning it."""
+    wanted = {PUBLISHED[key]} | ({SINGLE} if key == "last" else set())
+    found = [
+        row["Average"]
+        for row in results.published
+        if row["method"] == NAMES.get(name) and row["metric"] in wanted
+    ]
+    return found[0] if found else None
+
+
+def final_scores(results: Results, name: str) -> dict[str, list[float]]:
+    """Scores by task after the last step at which the method was measured, one per seed."""
+    found: dict[str, list[float]] = {}
+    for task in results.tasks:
+        mine = [r for r in results.scores if (r["method"], r["task"]) == (name, task)]
+        last = max((row["step"] for row in mine), default=None)
+        found[task] = [row["value"] for row in mine if row["step"] == last]
+    return found
+
+
+def _differences(results: Results, name: str, reference: str) -> dict[str, Any] | None:
+    """Of each compared metric: the method minus the reference; None for the reference itself."""
+    if name == reference:
+        return None
+    found = {key: difference(results.metrics["runs"], name, reference, key) for key in KEYS}
+    return {key: value and asdict(value) for key, value in found.items()}
+
+
+def _routing(results: Results, name: str, seed: int) -> dict[str, Any]:
+    """Routing at the last step, over the steps with tasks to come, and step by step."""
+    run, tasks = results.routes[name, seed], results.order(name)
+    n = len(tasks)
+    return {
+        "name": name,
+        "seed": seed,
+        "last": asdict(quality(run, tasks, [n])),
+        "before": asdict(quality(run, tasks, range(1, n))),
+        "steps": [
+            {"task": task, **asdict(quality(run, tasks, [step]))}
+            for step, task in enumerate(tasks, 1)
+        ],
+    }
+
+
+def _run_times(results: Results) -> list[dict[str, Any]]:
+    """Seconds and memory by rule, longest in all first."""
+    found = []
+    for rule, jobs in results.benchmarks.items():
+        seconds = [job["seconds"] for job in jobs]
+        memory = [job["memory"] for job in jobs if job["memory"] is not None]
+        found.append(
+            {
+                "rule": rule,
+                "jobs": len(jobs),
+                "total": sum(seconds),
+                "median": median(seconds),
+                "longest": max(seconds),
+                "peak_mib": max(memory, default=None),
+            }
+        )
+    return sorted(found, key=lambda entry: (-entry["total"], entry["rule"]))

@@ -1,0 +1,235 @@
+"""What a run left behind, read through its run sheet and grouped by seed and variant."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.core.base.artifacts import metadata, read_json, read_table
+from stages.core.base.errors import InputError, unknown
+from stages.core.evaluation.routing_quality import Routed, read_routes
+from stages.core.runs.run_sheet import RunSheet
+from stages.core.runs.runs import split_scope
+from stages.core.runs.stage_table import STAGES, rule_of
+
+
+@dataclass(frozen=True, order=True)
+class Scope:
+    """Whose artefact it is: a seed, and a variant where it is not shared by all methods."""
+
+    seed: int
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + (f", {self.variant}" if self.variant else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Scope | None:
+        """From ``seed0/dmole``; None where there is no seed, for what all seeds share."""
+        seed, name = split_scope(text)
+        return cls(int(seed.removeprefix("seed")), name) if seed else None
+
+
+@dataclass
+class Results:
+    """What comparison and report look at. Mappings by task are in stream order."""
+
+    config: dict
+    tasks: list[str]
+    scores: list[dict]
+    metrics: dict
+    made_by: dict = field(default_factory=dict)  # provenance of the scores
+    profiles: dict[Scope, dict[str, list[dict]]] = field(default_factory=dict)
+    allocations: dict[Scope, dict[str, dict]] = field(default_factory=dict)
+    routers: dict[Scope, dict[str, dict]] = field(default_factory=dict)
+    transfers: dict[Scope, dict[str, dict]] = field(default_factory=dict)
+    trainings: dict[Scope, dict[str, dict]] = field(default_factory=dict)
+    routes: dict[tuple[str, int], dict[str, Routed]] = field(default_factory=dict)
+    benchmarks: dict[str, list[dict]] = field(default_factory=dict)
+    comparison: dict = field(default_factory=dict)
+    published: list[dict] = field(default_factory=list)  # rows metric, method, Average
+    command: str = ""  # that made the run
+
+    def __post_init__(self) -> None:
+        """Put routes in the order of the methods."""
+        place = {method: i for i, method in enumerate(self.methods)}
+        known = sorted(self.routes, key=lambda key: (place.get(key[0], len(place)), key))
+        self.routes = {key: self.routes[key] for key in known}
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods with scores: in the config's order, then those it does not name."""
+        found = {row["method"] for row in self.scores}
+        listed = [name for name in self.config.get("methods", []) if name in found]
+        return listed + sorted(found - set(listed))
+
+    def order(self, name: str) -> list[str]:
+        """The tasks in the order in which this method or variant learnt them."""
+        return orders_of(self.config).get(name, self.tasks)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds with scores."""
+        return sorted({row["seed"] for row in self.scores})
+
+
+def orders_of(config: dict) -> dict[str, list[str]]:
+    """The tasks in the order of each variant that has an order of its own."""
+    changes = {name: rule["set"] for name, rule in config.get("variants", {}).items()}
+    return {name: change["tasks"] for name, change in changes.items() if "tasks" in change}
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_results(sheet: RunSheet, scores: Path, metrics: Path, *artefacts: str) -> Results:
+    """Scores, metrics and the named artefacts of every run, with the jobs' run times.
+
+    Raises:
+        InputError: metrics of other tasks, or an artefact that cannot be read.
+    """
+    content = read_json("metrics", metrics)
+    if content["tasks"] != sheet.tasks:
+        raise InputError(f"{metrics}: its tasks are not those of {sheet.path}; score again.")
+    readers: dict[str, tuple[str, Callable[[Path], tuple[str, Any]]]] = {
+        "profile": ("profiles", read_profile),
+        "allocation": ("allocations", read_named("allocation")),
+        "router": ("routers", read_named("router")),
+        "transfer": ("transfers", read_named("transfer")),
+        "expert": ("trainings", read_training),
+    }
+    found = {readers[name][0]: _by_scope(sheet, name, readers[name][1]) for name in artefacts}
+    return Results(
+        config=sheet.config,
+        tasks=sheet.tasks,
+        scores=read_scores(scores, sheet.tasks),
+        metrics=content,
+        made_by=metadata(scores).get("provenance") or {},
+        routes=read_all_routes(sheet),
+        benchmarks=read_benchmarks(sheet),
+        **found,
+    )
+
+
+def _by_scope(
+    sheet: RunSheet, artefact: str, read: Callable[[Path], tuple[str, Any]]
+) -> dict[Scope, dict[str, Any]]:
+    """What all runs have of an artefact, grouped by scope, tasks in their run's order; ``read``
+    gives (task, content)."""
+    found: dict[Scope, dict[str, Any]] = defaultdict(dict)
+    for scope, task, file in sheet.files(artefact):
+        of, content = read(file)
+        if of != task:
+            raise InputError(f"{file}: of task {of!r}, expected {task!r}.")
+        found[Scope.parse(scope)][task] = content
+    orders = orders_of(sheet.config)
+    return {
+        scope: {t: found[scope][t] for t in orders.get(scope.variant, sheet.tasks) if t in tasks}
+        for scope, tasks in sorted(found.items())
+    }
+
+
+def read_scores(path: Path, tasks: list[str]) -> list[dict]:
+    """Score rows; every task must be one of the stream's."""
+    rows = read_table("scores", path).to_pylist()
+    for row in rows:
+        if row["task"] not in tasks:
+            raise unknown("task", row["task"], tasks, str(path))
+    return rows
+
+
+def read_named(name: str) -> Callable[[Path], tuple[str, dict]]:
+    """A reader of JSON artefact ``name``: task and content."""
+
+    def read(path: Path) -> tuple[str, dict]:
+        content = read_json(name, path)
+        return content["task"], content
+
+    return read
+
+
+def read_profile(path: Path) -> tuple[str, list[dict]]:
+    """Task and slot rows of a gradient profile."""
+    return metadata(path)["task"], read_table("profile", path).to_pylist()
+
+
+def read_training(folder: Path) -> tuple[str, dict]:
+    """Task and ``training.json`` of an expert folder."""
+    path = Path(folder) / "training.json"
+    try:
+        content = json.loads(path.read_text())
+        return content["task"], content
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path}: no readable training record ({error!r}).") from None
+
+
+def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]:
+    """Routes by (run, seed); those of methods without routers (no ratios) are left out."""
+    found: dict[tuple[str, int], dict[str, Routed]] = {}
+    for run in sheet.runs:
+        if not {"router", "routes"} <= run.artefacts.keys():
+            continue
+        mine = {}
+        for task in sheet.tasks:
+            file = run.file("routes", task)
+            of, routed = read_routes(file)
+            if of != task:
+                raise InputError(f"{file}: of task {of!r}, expected {task!r}.")
+            if np.isfinite(routed.ratio).any():
+                mine[task] = routed
+        if mine:
+            found[run.name, run.seed] = mine
+    return found
+
+
+def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:
+    """Snakemake's benchmark rows by rule, of the jobs behind the runs of the sheet as far as they
+    are there: ``seconds``, ``memory`` (MiB or None) and ``scope`` (None: a job of all seeds)."""
+    found: dict[str, dict[Path, Scope | None]] = defaultdict(dict)
+    for stage, entry in STAGES.items():
+        for name in entry.writes:
+            for scope, task, _ in sheet.files(name):
+                path = sheet.root / "benchmarks" / rule_of(stage) / scope / f"{task}.tsv"
+                if path.is_file():
+                    found[rule_of(stage)][path] = Scope.parse(scope)
+    return {
+        rule: [
+            _job(row, path) | {"scope": scope}
+            for path, scope in sorted(files.items(), key=lambda item: item[0])
+            for row in _separated(path, "\t")
+        ]
+        for rule, files in found.items()
+    }
+
+
+def read_published(path: Path) -> list[dict]:
+    """Rows (metric, method, one column per task, Average) of a published table."""
+    rows = _separated(path, ",")
+    if not rows or not {"metric", "method", "Average"} <= set(rows[0]):
+        raise InputError(f"{path}: needs rows with the columns metric, method and Average.")
+    return rows
+
+
+def _separated(path: Path, delimiter: str) -> list[dict]:
+    try:
+        with Path(path).open(newline="") as handle:
+            return list(csv.DictReader(handle, delimiter=delimiter))
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror}).") from None
+
+
+def _job(row: dict, path: Path) -> dict:
+    try:
+        seconds = float(row["s"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: no number of seconds in column 's'.") from None
+    # Snakemake writes NA or - for a job that ended before its memory was sampled.
+    memory = row.get("max_rss")
+    return {"seconds": seconds, "memory": None if memory in (None, "NA", "-") else float(memory)}

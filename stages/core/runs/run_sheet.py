@@ -1,0 +1,128 @@
+"""The run sheet ``runs.json``: which run has which artefact where, written once and read by all
+that looks at results.
+
+Its paths start in ``root``, itself relative to the sheet, so that a results folder can be moved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.core.base.artifacts import read_json
+from stages.core.base.errors import InputError, unknown
+from stages.core.runs.runs import Runs, split_scope
+
+PLACES = ("output", "gpus")  # keys that say where and on what a run was made, not what
+
+
+def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
+    """The content of the sheet of a configuration, without provenance.
+
+    Args:
+        root: the stream's folder, from that of the sheet.
+    """
+    return {
+        "stream": runs.config["stream"],
+        "root": root,
+        "tasks": runs.config["tasks"],
+        "config": {key: value for key, value in runs.config.items() if key not in PLACES},
+        "runs": [
+            {
+                "name": run,
+                "method": runs.methods[run],
+                "seed": int(split_scope(scope)[0].removeprefix("seed")),
+                "tasks": runs.tasks(run),
+                "artefacts": _artefacts(runs, scope, run),
+            }
+            for scope, run in runs.scopes
+        ],
+    }
+
+
+def _artefacts(runs: Runs, scope: str, run: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for _, name, task in runs.artefacts(run):
+        found[name][task] = runs.path(name, scope, task)
+    return dict(found)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method or variant under one seed, and the files of its artefacts by name and task."""
+
+    name: str
+    method: str
+    seed: int
+    tasks: list[str]  # in the order in which it learns them
+    artefacts: dict[str, dict[str, Path]]
+
+    def file(self, artefact: str, task: str) -> Path:
+        """Where an artefact of a task is.
+
+        Raises:
+            InputError: the run has none of it.
+        """
+        found = self.artefacts.get(artefact, {})
+        if task not in found:
+            raise unknown("task", task, found, f"{artefact} of {self.name}, seed {self.seed}")
+        return found[task]
+
+
+class RunSheet:
+    """A run sheet that was read."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it.
+
+        Raises:
+            InputError: not a run sheet.
+        """
+        content = read_json("runs", path)
+        self.path, self.config = Path(path), content["config"]
+        self.stream, self.tasks = content["stream"], content["tasks"]
+        self.root = Path(os.path.normpath(self.path.parent / content["root"]))
+        self.runs = [
+            Run(
+                entry["name"],
+                entry["method"],
+                entry["seed"],
+                entry["tasks"],
+                {
+                    name: {task: self.root / file for task, file in files.items()}
+                    for name, files in entry["artefacts"].items()
+                },
+            )
+            for entry in content["runs"]
+        ]
+
+    def run(self, name: str, seed: int) -> Run:
+        """One run by name and seed.
+
+        Raises:
+            InputError: no such run.
+        """
+        for run in self.runs:
+            if (run.name, run.seed) == (name, seed):
+                return run
+        names = {run.name for run in self.runs}
+        if name not in names:
+            raise unknown("run", name, names, str(self.path))
+        raise InputError(f"{self.path}: {name} was not run under seed {seed}.")
+
+    def files(self, artefact: str) -> Iterator[tuple[str, str, Path]]:
+        """(scope, task, file) of every file of an artefact; what runs share comes once."""
+        seen = set()
+        for run in self.runs:
+            for task, file in run.artefacts.get(artefact, {}).items():
+                if file not in seen:
+                    seen.add(file)
+                    yield self.scope_of(file), task, file
+
+    def scope_of(self, file: Path) -> str:
+        """The scope an artefact of a task lies in, such as ``seed0/dmole``."""
+        return "/".join(file.relative_to(self.root).parts[:-2])

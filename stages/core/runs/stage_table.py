@@ -1,0 +1,338 @@
+"""The one table of stages: what each reads and writes, and by whom its artefacts are shared.
+
+Everything else follows from it: where an artefact is, which run owns one, what the Snakefile asks
+for, a stage's slice of the configuration, how many jobs a run has. A rule names artefacts of this
+table and holds no path of its own; ``tests/workflow/test_stage_table.py`` compares the inputs and
+outputs of every job of a dry run with it.
+
+A *run* is a name from ``methods``: a method, or a variant of one. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.core.runs.runs import Runs
+
+BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that the table is asked about: a run ('' where methods share it) and a task."""
+
+    runs: Runs
+    run: str
+    task: str
+    transfer: Callable[[], dict[str, Any] | None] = lambda: None
+    """The choice of a parent, once it has been made."""
+
+    @property
+    def stream(self) -> list[str]:
+        """All tasks in the order in which the run learns them."""
+        return self.runs.tasks(self.run)
+
+    @property
+    def earlier(self) -> list[str]:
+        """The tasks before this one."""
+        return self.stream[: self.stream.index(self.task)]
+
+
+Tasks = Callable[[Job], list[str]]  # the tasks whose artefact a job reads
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file or folder that a stage writes: its path below the place of its owner, and its schema
+    (a table of ``artifacts.TABLES``, a JSON schema, or what its module says)."""
+
+    path: str
+    schema: str
+    split: str = ""
+    opened: bool = True  # people look at it, so it is made again when it is deleted
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. ``shared``: the same for all methods; ``seedless``: for all seeds; ``ordered``:
+    the order of the tasks matters; ``local``: seconds, so no SLURM job; ``fixed``: no variant may
+    change its keys; ``summary``: one job for all runs."""
+
+    config: tuple[str, ...] = ()
+    reads: dict[str, Tasks] = field(default_factory=dict)
+    writes: dict[str, Artefact] = field(default_factory=dict)
+    backbone: bool = False
+    shared: bool = False
+    seedless: bool = False
+    ordered: bool = False
+    local: bool = False
+    fixed: bool = False
+    summary: bool = False
+    rule: str = ""  # where it is not called like the stage
+
+
+# --- for which tasks --------------------------------------------------------------------------
+
+
+def own(job: Job) -> list[str]:
+    """The job's own task."""
+    return [job.task]
+
+
+def stream(job: Job) -> list[str]:
+    """All tasks."""
+    return job.stream
+
+
+def earlier(job: Job) -> list[str]:
+    """The tasks before the job's."""
+    return job.earlier
+
+
+def rows_to_train_on(job: Job) -> list[str]:
+    """Tasks whose training rows the method reads. It sees the stream up to its task, so that a
+    task added at the end reruns no training."""
+    return job.runs.method(job.run).reads_data(job.task, [*job.earlier, job.task])
+
+
+def starting_states(job: Job) -> list[str]:
+    """Tasks whose states training starts from; with D-MoLE the parent's."""
+    method = job.runs.method(job.run)
+    return method.starts_from(job.task, [*job.earlier, job.task], job.transfer())
+
+
+def states_at_test(job: Job) -> list[str]:
+    """Tasks whose states may answer a test sample of the job's task at some step."""
+    return job.runs.states_at_test(job.run, job.task)
+
+
+def where(condition: Callable[[Job], bool], tasks: Tasks) -> Tasks:
+    """``tasks`` for jobs of which the condition holds, for others none."""
+    return lambda job: tasks(job) if condition(job) else []
+
+
+def _needs(artefact: str) -> Callable[[Job], bool]:
+    return lambda job: job.runs.needs(job.run, artefact)
+
+
+def _matched(job: Job) -> bool:
+    return job.runs.matches_allocations(job.run)
+
+
+def _has_transfer(job: Job) -> bool:
+    return job.runs.has_transfer(job.run)
+
+
+def _parent_answers(job: Job) -> bool:
+    return job.runs.uses_transfer_at_test(job.run)
+
+
+def _threshold_required(job: Job) -> bool:
+    return job.runs.config_of(job.run)["transfer"]["require_threshold"]
+
+
+# --- the table --------------------------------------------------------------------------------
+
+STAGES: dict[str, Stage] = {
+    "prepare_data": Stage(
+        config=("max_pixels", "rows", "data_root"),
+        writes={
+            "train_rows": Artefact("data/{task}/{split}.parquet", "data", "train", opened=False),
+            "test_rows": Artefact("data/{task}/{split}.parquet", "data", "test", opened=False),
+        },
+        shared=True,
+        seedless=True,
+        fixed=True,
+    ),
+    "sample_subset": Stage(
+        config=("subset",),
+        reads={"train_rows": own},
+        writes={"subset": Artefact("subsets/{task}.parquet", "data", opened=False)},
+        shared=True,
+        local=True,
+    ),
+    "profile_gradients": Stage(
+        config=("profile", *BACKBONE_KEYS),
+        reads={"subset": own},
+        writes={"profile": Artefact("profiles/{task}.parquet", "profile")},
+        backbone=True,
+        shared=True,
+    ),
+    "allocate_experts": Stage(
+        config=(
+            "budget",
+            "allocation",
+            "expert.rank",
+            "expert.alpha",
+            "profile.loss",
+            "profile.include_bias",
+        ),
+        reads={"profile": own},
+        writes={"allocation": Artefact("allocations/{task}.json", "allocation")},
+        shared=True,
+        local=True,
+    ),
+    "extract_features": Stage(
+        config=("features", *BACKBONE_KEYS),
+        reads={"subset": own},
+        writes={"subset_features": Artefact("features/{task}.parquet", "features", opened=False)},
+        backbone=True,
+        shared=True,
+    ),
+    "extract_test_features": Stage(
+        config=("features", *BACKBONE_KEYS),
+        reads={"test_rows": own},
+        writes={"test_features": Artefact("features/{task}.parquet", "features", opened=False)},
+        backbone=True,
+        shared=True,
+        seedless=True,
+        rule="extract_features",
+    ),
+    "fit_router": Stage(
+        config=("router", "threshold"),
+        reads={"subset_features": own},
+        writes={
+            "router_weights": Artefact("routers/{task}.safetensors", "weights", opened=False),
+            "router": Artefact("routers/{task}.json", "router"),
+        },
+        shared=True,
+    ),
+    "choose_parent": Stage(
+        config=("transfer",),
+        reads={
+            "subset_features": own,
+            "router_weights": earlier,
+            "router": where(_threshold_required, earlier),
+        },
+        writes={"transfer": Artefact("transfers/{task}.json", "transfer")},
+        shared=True,
+        ordered=True,
+        local=True,
+    ),
+    "train_expert": Stage(
+        config=("expert", "training", "budget.ratio", *BACKBONE_KEYS),
+        reads={
+            "train_rows": rows_to_train_on,
+            "allocation": where(_needs("allocation"), own),
+            "match": where(_matched, stream),
+            "transfer": where(_has_transfer, own),
+            "expert": starting_states,
+        },
+        writes={"expert": Artefact("experts/{task}", "expert")},
+        backbone=True,
+        ordered=True,
+    ),
+    "route_samples": Stage(
+        config=("routing",),
+        reads={
+            "test_rows": own,
+            "test_features": where(_needs("router"), own),
+            "router_weights": where(_needs("router"), stream),
+            "router": where(_needs("router"), stream),
+            "transfer": where(_parent_answers, stream),
+        },
+        writes={"routes": Artefact("routes/{task}.parquet", "routes")},
+        ordered=True,
+        local=True,
+    ),
+    "predict_backbone": Stage(
+        config=("prediction", *BACKBONE_KEYS),
+        reads={"test_rows": own},
+        writes={
+            "backbone_predictions": Artefact(
+                "backbone_predictions/{task}.parquet", "predictions", opened=False
+            )
+        },
+        backbone=True,
+        shared=True,
+        seedless=True,
+    ),
+    "predict": Stage(
+        config=("prediction", *BACKBONE_KEYS),
+        reads={
+            "test_rows": own,
+            "routes": own,
+            "backbone_predictions": own,
+            "expert": states_at_test,
+        },
+        writes={"predictions": Artefact("predictions/{task}.parquet", "predictions")},
+        backbone=True,
+    ),
+    "list_runs": Stage(
+        writes={"runs": Artefact("runs.json", "runs")}, local=True, fixed=True, summary=True
+    ),
+    "score": Stage(
+        config=("score",),
+        reads={"runs": stream, "test_rows": stream, "routes": stream, "predictions": stream},
+        writes={
+            "scores": Artefact("scores.parquet", "scores"),
+            "sample_scores": Artefact("sample_scores.parquet", "sample_scores"),
+            "metrics": Artefact("metrics.json", "metrics"),
+        },
+        local=True,
+        fixed=True,
+        summary=True,
+    ),
+    "compare": Stage(
+        reads={
+            "runs": stream,
+            "scores": stream,
+            "metrics": stream,
+            "router": stream,
+            "expert": stream,
+            "routes": stream,
+        },
+        writes={
+            "comparison": Artefact("comparison.json", "comparison"),
+            "comparison_text": Artefact("comparison.md", "markdown"),
+        },
+        local=True,
+        fixed=True,
+        summary=True,
+    ),
+    "report": Stage(
+        reads={
+            "runs": stream,
+            "scores": stream,
+            "metrics": stream,
+            "comparison": stream,
+            "profile": stream,
+            "allocation": stream,
+            "router": stream,
+            "transfer": stream,
+            "expert": stream,
+            "routes": stream,
+        },
+        writes={"report": Artefact("report.html", "html")},
+        local=True,
+        fixed=True,
+        summary=True,
+    ),
+}
+"""In the order of the pipeline. A stage sees the slice ``config`` of the configuration, and an edit
+of another key does not rerun it; ``train_expert`` also sees its method's entry of
+``method_options``, and routes of a method without routers see nothing. ``backbone``: the
+backbone's files are among its inputs."""
+
+ALIASES = {"match": "allocation"}
+"""Names under which a stage reads an artefact beside its own of that kind."""
+
+_WRITERS = {name: stage for stage, entry in STAGES.items() for name in entry.writes}
+
+
+def writer(name: str) -> str:
+    """The stage that writes an artefact (also by the name under which another stage reads it)."""
+    return _WRITERS[ALIASES.get(name, name)]
+
+
+def artefact(name: str) -> Artefact:
+    """An artefact by its name, or by another name under which a stage reads it."""
+    return STAGES[writer(name)].writes[ALIASES.get(name, name)]
+
+
+def rule_of(stage: str) -> str:
+    """The rule, and the module, of a stage."""
+    return STAGES[stage].rule or stage
