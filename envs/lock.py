@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 UNHASHED = ("torch",)
-HEAD = "# Made by `make lock` for Linux on x86-64 with Python 3.11, from requirements.txt less torch.\n"
+HEAD = "# Made by `make lock`, for Linux on x86-64 with Python 3.11: requirements.txt less torch.\n"
 
 
 def chosen(requirements: str) -> list[dict]:

@@ -67,13 +67,6 @@ rule sample_subset:
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
-def rows_to_describe(wildcards):
-    """Rows to extract features from: the subset below a seed, otherwise the test rows."""
-    if split_scope(scope_of(wildcards))[0]:
-        return of("extract_features", "subset")(wildcards)
-    return of("extract_test_features", "test_rows")(wildcards)
-
-
 rule extract_features:
     input:
         backbone=BACKBONE_FILES,
@@ -90,7 +83,7 @@ rule extract_features:
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
     params:
-        backbone=BACKBONE,
+        backbone=backbone,
         config=config_of("extract_features"),
         source=source_of("extract_features"),
     shell:

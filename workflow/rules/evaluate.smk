@@ -43,7 +43,7 @@ rule predict_backbone:
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
     params:
-        backbone=BACKBONE,
+        backbone=backbone,
         config=config_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
@@ -71,7 +71,7 @@ rule predict:
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
     params:
-        backbone=BACKBONE,
+        backbone=backbone,
         config=config_of("predict"),
         flags=given("states"),
         method=method_of,

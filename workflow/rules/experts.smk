@@ -23,7 +23,7 @@ rule train_expert:
         mem_mb=growing(32000 * GPUS["training"]),
         runtime=growing(720),
     params:
-        backbone=BACKBONE,
+        backbone=backbone,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
         config=config_of("train_expert"),
         flags=given("allocation", "match", "transfer", "states"),

@@ -1,4 +1,4 @@
-"""What no rule makes: the backbone, the files of the tasks. A dry run names what is missing and
+"""What comes from outside: the backbone, the files of the tasks. A dry run names what is missing and
 shows its plan all the same; a real one ends with the list before the first job."""
 
 from stages.core.backbone.load import check_folder
@@ -48,6 +48,10 @@ except InputError as error:
     raise WorkflowError(f"error: backbone.path: {error}") from None
 
 
+def backbone(wildcards):
+    return BACKBONE
+
+
 def manifest_file(wildcards):
     return str(runs.manifest(wildcards.task).path)
 
@@ -69,3 +73,10 @@ def picked_rows(wildcards):
     """The flags of a seeded pick of rows; it is the same for all seeds of the training."""
     count = config["rows"][wildcards.split]
     return ["--rows", count, "--seed", 0] if count else []
+
+
+def rows_to_describe(wildcards):
+    """Rows to extract features from: the subset below a seed, otherwise the test rows."""
+    if split_scope(scope_of(wildcards))[0]:
+        return of("extract_features", "subset")(wildcards)
+    return of("extract_test_features", "test_rows")(wildcards)

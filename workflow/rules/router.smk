@@ -18,7 +18,7 @@ rule profile_gradients:
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
     params:
-        backbone=BACKBONE,
+        backbone=backbone,
         config=config_of("profile_gradients"),
         source=source_of("profile_gradients"),
     shell:
