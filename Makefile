@@ -75,6 +75,7 @@ test-container: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check -l 100 $(SMK)
 	$(BIN)/snakemake --lint
 

@@ -20,6 +20,7 @@ if not workflow.config_settings.configfiles:
 
 include: "workflow/rules/workarounds.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/params.smk"
 include: "workflow/rules/inputs.smk"
 
 

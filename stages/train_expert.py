@@ -39,7 +39,6 @@ def train_expert(
     states: dict[str, Path],
     job: Job,
     *,
-    seed: int,
     checkpoints: Path,
     fingerprint: dict[str, Any],
     out: Path,
@@ -58,14 +57,14 @@ def train_expert(
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
-    run = Phases(backbone.prompter, settings, job.task, seed, checkpoints, fingerprint)
+    run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint)
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
             for name, path in data.items()
         }
-    rows = method.rows(tables, job, seed)
-    learner = method.prepare(backbone, job, states, seed)
+    rows = method.rows(tables, job)
+    learner = method.prepare(backbone, job, states)
     history = method.fit(learner, job, rows, run)
     if not distributed.is_first():
         return {}
@@ -132,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.allocation and artifacts.read_json("allocation", args.allocation),
         args.transfer and artifacts.read_json("transfer", args.transfer),
         mean_size(matched) if matched else None,
+        args.seed,
     )
     draft = args.out.with_name(f".{args.out.name}.part")
     if distributed.is_first():
@@ -143,7 +143,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         data,
         states,
         job,
-        seed=args.seed,
         checkpoints=args.checkpoints,
         fingerprint=record,
         out=draft,

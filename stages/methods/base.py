@@ -99,7 +99,7 @@ class Method:
 
     # --- training ---
 
-    def rows(self, data: dict[str, Dataset], job: Job, seed: int) -> Dataset:
+    def rows(self, data: dict[str, Dataset], job: Job) -> Dataset:
         """The rows to train on, from those of every task in ``reads_data``."""
         return data[job.task]
 
@@ -110,14 +110,12 @@ class Method:
 
         return even_ranks(job)
 
-    def prepare(
-        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
-    ) -> ExpertModel:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> ExpertModel:
         """The model to train, its trainable parameters set; ``states`` as in ``starts_from``."""
         from stages.core.experts.lora import ExpertModel
 
         model = ExpertModel(backbone)
-        add_expert(model, job, self.ranks(job), seed)
+        add_expert(model, job, self.ranks(job))
         for folder in states.values():
             model.restore(job.task, folder)
         model.activate([job.task], training=job.task)
@@ -151,7 +149,7 @@ class Method:
         return model
 
 
-def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks, seed: int) -> None:
+def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks) -> None:
     """Add the job's fresh expert with the configured scale and dropout."""
     expert = job.config["expert"]
     model.add(
@@ -159,7 +157,7 @@ def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks, seed: int) -> Non
         ranks,
         scale=expert["alpha"] / expert["rank"],
         dropout=expert["dropout"],
-        seed=seed,
+        seed=job.seed,
     )
 
 

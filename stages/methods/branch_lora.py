@@ -62,12 +62,11 @@ class BranchLoRA(MixtureMethod):
         },
     }
 
-    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
         """A, the branches not yet frozen, and the new task's router and keys learn."""
         from stages.core.experts.mixtures import read_state
         from stages.methods.layers.branches import freeze, known_task
 
-        self.seed = seed
         expert = job.config["expert"]
         folder = next(iter(states.values()), None)
         notes, tensors = read_state(folder) if folder else ({"tasks": [], "frozen": {}}, {})
@@ -77,7 +76,7 @@ class BranchLoRA(MixtureMethod):
             "scale": expert["alpha"] / expert["rank"],
             "key_loss": self.option(job, "key_loss"),
         }
-        model = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        model = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         model.restore(tensors, folder, grown=True)
         freeze(model)
         model.describe = known_task(model)
@@ -106,7 +105,7 @@ class BranchLoRA(MixtureMethod):
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
         from stages.methods.layers.branches import activity, nearest_task, start_keys
 
-        chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} branches")
+        chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} branches")
         sample = rows.select(chosen), job.config["training"]["micro_batch_size"]
         start_keys(model, *sample)
         history = run(model, lambda batch: self.loss(model, batch), rows)

@@ -76,12 +76,11 @@ class CRAM(MixtureMethod):
         "overlap": number(1.0, "Weight lambda of the penalty on outputs of older experts."),
     }
 
-    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
         """All older experts, and the buffer as the new one."""
         from stages.core.experts.mixtures import read_state
         from stages.core.experts.ranks import slot_name
 
-        self.seed = seed
         expert, given = job.config["expert"], self.settings(job.config)
         folder = next(iter(states.values()), None)
         fresh = {"tasks": [], "groups": [], "ranks": {slot_name(slot): [] for slot in job.slots}}
@@ -93,7 +92,7 @@ class CRAM(MixtureMethod):
             "sigma": given["sigma"],
             "image_norm": given["image_norm"],
         }
-        model = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        model = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         model.restore(tensors, folder, grown=True)
         for slot in model.slots.values():
             slot.gate.requires_grad_(False)
@@ -133,7 +132,7 @@ class CRAM(MixtureMethod):
         training = training | training["per_task"].get(job.task, {})
         steps = training["epochs"] * math.ceil(total / training["batch_size"])
         warm = math.ceil(self.option(job, "warmup") * steps)
-        return pick(total, warm * training["batch_size"], self.seed, f"{job.task} warm-up")
+        return pick(total, warm * training["batch_size"], job.seed, f"{job.task} warm-up")
 
     def alone(self, model: Mixture) -> Callable[[dict[str, Any]], Tensor]:
         """The answers' loss with the last expert alone, whatever the image."""

@@ -63,7 +63,7 @@ class DenseMoLE(MixtureMethod):
         totals = spread(units, counts, budget_of(job) - routers)
         return {name: split(totals[name], counts[name]) for name in totals}
 
-    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
         """Everything learns on from the state of the task before."""
         from stages.core.experts.mixtures import read_state
 
@@ -72,7 +72,7 @@ class DenseMoLE(MixtureMethod):
             "ranks": self.expert_ranks(job),
             "scale": expert["alpha"] / expert["rank"],
         }
-        mixture = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        mixture = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         for folder in states.values():
             mixture.restore(read_state(folder)[1], folder)
         return mixture

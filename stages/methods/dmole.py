@@ -33,12 +33,10 @@ class DMoLE(Method):
             if slot["allocated"]
         }
 
-    def prepare(
-        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
-    ) -> ExpertModel:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> ExpertModel:
         """The new expert learns; the parent's is active beside it, frozen (Eq. 2)."""
         model = self.load(backbone, states)
-        add_expert(model, job, self.ranks(job), seed)
+        add_expert(model, job, self.ranks(job))
         model.activate([*states, job.task], training=job.task)
         return model
 

@@ -48,11 +48,8 @@ class EWC(Method):
         },
     }
 
-    def prepare(
-        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
-    ) -> ExpertModel:
-        model = super().prepare(backbone, job, states, seed)
-        self.seed = seed
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> ExpertModel:
+        model = super().prepare(backbone, job, states)
         self.strength = self.option(job, "strength")
         self.fisher = {}
         for folder in states.values():
@@ -71,7 +68,7 @@ class EWC(Method):
 
     def fit(self, model: ExpertModel, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
         history = super().fit(model, job, rows, run)
-        chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} fisher")
+        chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} fisher")
         own = fisher(model, self.learnt, rows.select(chosen))
         earlier = self.fisher or dict.fromkeys(own, 0)
         self.fisher = {key: earlier[key] + own[key] for key in own}

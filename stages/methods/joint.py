@@ -33,7 +33,7 @@ class Joint(Method):
     def reads_data(self, task: str, tasks: list[str]) -> list[str]:
         return tasks[: tasks.index(task) + 1]
 
-    def rows(self, data: dict[str, Dataset], job: Job, seed: int) -> Dataset:
+    def rows(self, data: dict[str, Dataset], job: Job) -> Dataset:
         from datasets import concatenate_datasets
 
         return concatenate_datasets([data[task] for task in job.tasks])

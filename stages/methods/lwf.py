@@ -38,10 +38,8 @@ class LwF(Method):
         },
     }
 
-    def prepare(
-        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
-    ) -> ExpertModel:
-        model = super().prepare(backbone, job, states, seed)
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> ExpertModel:
+        model = super().prepare(backbone, job, states)
         for name, folder in states.items():
             model.load(name, folder)
         model.activate([job.task], training=job.task)

@@ -37,11 +37,9 @@ class OLoRA(Method):
     def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
         return tasks[:step]
 
-    def prepare(
-        self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int
-    ) -> ExpertModel:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> ExpertModel:
         model = self.load(backbone, states)
-        add_expert(model, job, self.ranks(job), seed)
+        add_expert(model, job, self.ranks(job))
         model.activate([*states, job.task], training=job.task)
         self.weight = self.option(job, "orthogonality")
         self.pairs = subspaces(model, job.task, list(states))

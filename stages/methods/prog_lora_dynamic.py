@@ -64,12 +64,11 @@ class ProgLoRADynamic(MixtureMethod):
         },
     }
 
-    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
         from stages.core.backbone.features import feature_sizes
         from stages.core.experts.ranks import budget_of, slot_name, spread
         from stages.methods.layers.pools import grown
 
-        self.seed = seed
         expert, folder = job.config["expert"], next(iter(states.values()), None)
         budget, width = budget_of(job), feature_sizes(backbone)[1]
         bottleneck = self.option(job, "bottleneck")
@@ -80,7 +79,7 @@ class ProgLoRADynamic(MixtureMethod):
         ranks = spread(units, dict.fromkeys(units, 1), budget - routing)
         notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
         notes = {"allocations": [], "memories": []} | notes | {"bottleneck": bottleneck}
-        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         pool.restore(tensors, folder, grown=True)
         if not folder:
             pool.extra.requires_grad_(False)
@@ -101,7 +100,7 @@ class ProgLoRADynamic(MixtureMethod):
 
         model.describe = None  # the batch of training tells where its answers begin
         history = run(model, loss, rows)
-        kept = pick(len(rows), self.option(job, "memory"), self.seed, f"{job.task} memory")
+        kept = pick(len(rows), self.option(job, "memory"), job.seed, f"{job.task} memory")
         size = job.config["training"]["micro_batch_size"]
         prompts = prompts_of(model, rows.select(kept), size, max_prompt)
         notes["allocations"].append(model.extra(prompts).mean(dim=0).tolist())

@@ -56,24 +56,23 @@ class ProgLoRAStatic(MixtureMethod):
             return []
         return [tasks[min(step - 1, tasks.index(task))]]
 
-    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path], seed: int) -> Mixture:
+    def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
         from stages.core.experts.ranks import slot_name
         from stages.methods.layers.pools import grown
 
-        self.seed = seed
         expert, folder = job.config["expert"], next(iter(states.values()), None)
         by_key = self.ranks(job)
         ranks = {slot_name(slot): by_key[slot.key] for slot in job.slots}
         notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
         notes["allocation"] = [0.0] * len(notes["tasks"])  # the row, once the rows are seen
-        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=seed)
+        pool = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         pool.restore(tensors, folder, grown=True)
         return pool
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
         from stages.methods.layers.pools import mean_prompt, prompts_of
 
-        chosen = pick(len(rows), self.option(job, "samples"), self.seed, f"{job.task} prototype")
+        chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} prototype")
         size = job.config["training"]["micro_batch_size"]
         prompts = prompts_of(model, rows.select(chosen), size, mean_prompt)
         model.extra.vectors[-1].copy_(prompts.mean(dim=0))

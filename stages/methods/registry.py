@@ -14,7 +14,7 @@ def names() -> list[str]:
     return sorted(p.stem for p in here.glob("*.py") if p.stem not in NOT_METHODS)
 
 
-def load(name: str):  # noqa: ANN201 - the method's module-level class, see base.Method
+def load(name: str):
     """An instance of the method called ``name``.
 
     Raises:

@@ -30,13 +30,13 @@ class Replay(Method):
     def reads_data(self, task: str, tasks: list[str]) -> list[str]:
         return tasks[: tasks.index(task) + 1]
 
-    def rows(self, data: dict[str, Dataset], job: Job, seed: int) -> Dataset:
+    def rows(self, data: dict[str, Dataset], job: Job) -> Dataset:
         """The task's rows and the stores of the tasks before it."""
         from datasets import concatenate_datasets
 
         count = self.option(job, "samples")
         stores = [
-            data[task].select(pick(len(data[task]), count, seed, f"{task} replay"))
+            data[task].select(pick(len(data[task]), count, job.seed, f"{task} replay"))
             for task in job.tasks[: job.tasks.index(job.task)]
         ]
         return concatenate_datasets([data[job.task], *stores])

@@ -154,7 +154,7 @@ def _train(
     training = settings["training"] | sizes
     run, stamps = Phases(backbone.prompter, training, TASK, 0, work / "checkpoints", {}), []
     sample = _sample(backbone, rows[0])
-    learner = method.prepare(backbone, job, {}, 0)
+    learner = method.prepare(backbone, job, {})
 
     def timed(model: Any, loss: Any, rows: Any) -> Any:
         def stamped(batch: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -158,8 +158,7 @@ def train(
             backbone,
             {key: data[key] for key in method.reads_data(task, TASKS)},
             {key: out / key for key in method.starts_from(task, TASKS, job.transfer)},
-            job,
-            seed=3,
+            replace(job, seed=3),
             checkpoints=out / f"{task}_checkpoints",
             fingerprint={"run": name, "config": job.config},
             out=out / task,

@@ -167,7 +167,7 @@ def test_the_loss_adds_the_cosine_distance_to_the_new_keys(tiny, rows):
     method = methods.load("branch_lora")
     settings = battery.config({"branch_lora": {"key_loss": 0.7}})
     job = battery.job_of(tiny, THINGS, settings)
-    model = method.prepare(tiny, job, {}, seed=0)
+    model = method.prepare(tiny, job, {})
     losses = []
     data = [dict(row) for row in rows]
 
@@ -196,13 +196,13 @@ def test_a_slot_without_a_branch_left_is_warned_of(tiny, tmp_path):
     """Router, keys and A still learn."""
     settings = battery.config({"branch_lora": {"branches": 2}})
     method = methods.load("branch_lora")
-    model = method.prepare(tiny, battery.job_of(tiny, THINGS, settings), {}, seed=0)
+    model = method.prepare(tiny, battery.job_of(tiny, THINGS, settings), {})
     model.notes["frozen"] = {name: [0, 1] for name in model.slots}
     model.save(tmp_path / THINGS)
     model.remove()
     with pytest.warns(UserWarning, match="all branches of 8 slots are frozen"):
         model = method.prepare(
-            tiny, battery.job_of(tiny, PLACES, settings), {THINGS: tmp_path / THINGS}, seed=0
+            tiny, battery.job_of(tiny, PLACES, settings), {THINGS: tmp_path / THINGS}
         )
     kinds = {re.sub(r"\d+", "N", name.rpartition("linears")[2]) for name in model.trainable()}
     assert not any(".b." in kind for kind in kinds)

@@ -1,5 +1,7 @@
 """Dense mixture: experts within the budget, all in use, trained on through the stream."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,9 +72,8 @@ def test_experts_and_routers_learn_on_from_the_state_before(tiny_folder, tmp_pat
     before, after = first.weights(), second.weights()
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[key], after[key], atol=1e-8) for key in before)
-    fresh = METHOD.prepare(
-        load_backbone(tiny_folder, battery.SETTINGS), battery.job_of(first.backbone, THINGS), {}, 3
-    )
+    job = battery.job_of(first.backbone, THINGS)
+    fresh = METHOD.prepare(load_backbone(tiny_folder, battery.SETTINGS), replace(job, seed=3), {})
     started = {f"mixture.safetensors:{k}": p.detach() for k, p in fresh.trainable().items()}
     assert started.keys() == before.keys()
     routers = [key for key in before if key.endswith("gate.weight")]
@@ -84,7 +85,7 @@ def test_experts_and_routers_learn_on_from_the_state_before(tiny_folder, tmp_pat
 
 
 def test_every_expert_takes_part_in_every_token(tiny, rows):
-    model = METHOD.prepare(tiny, battery.job_of(tiny, THINGS), {}, seed=0)
+    model = METHOD.prepare(tiny, battery.job_of(tiny, THINGS), {})
     model.model.eval()
     seen = []
     for slot in model.slots.values():

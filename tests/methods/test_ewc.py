@@ -152,7 +152,7 @@ def test_the_penalty_counts_once_in_a_step_of_several_batches(streams, tiny_fold
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
     settings = battery.config({"ewc": {"strength": 10.0}})
     job = battery.job_of(backbone, "places", settings)
-    model = method.prepare(backbone, job, {"things": first.folder}, seed=0)
+    model = method.prepare(backbone, job, {"things": first.folder})
     model.model.eval()
     start, weights = adapter(first), fisher_of(first)
     for parameter in model.trainable().values():

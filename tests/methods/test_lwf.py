@@ -53,7 +53,7 @@ def second(tiny_folder, first):
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
     settings = battery.config({"lwf": {"temperature": 3.0, "weight": 0.25}})
     job = battery.job_of(backbone, "places", settings)
-    model = method.prepare(backbone, job, {"things": first.folder}, seed=0)
+    model = method.prepare(backbone, job, {"things": first.folder})
     model.model.eval()
     batch = battery.batch_of(backbone, battery.rows_of("places")[:4])
     assert method.loss(model, batch).item() == pytest.approx(0.75 * model.answer_loss(batch).item())

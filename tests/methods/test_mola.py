@@ -32,7 +32,7 @@ def test_each_tower_has_its_own_quarters():
 
 
 def test_tiny_towers_have_the_quarters_they_reach(tiny):
-    model = METHOD.prepare(tiny, battery.job_of(tiny, THINGS), {}, seed=0)
+    model = METHOD.prepare(tiny, battery.job_of(tiny, THINGS), {})
     got = {
         name: len(slot.linears["q_proj"].a) for name, slot in model.slots.items() if "qkv" in name
     }

@@ -1,5 +1,7 @@
 """O-LoRA: the overlap term, the sum of all experts, and what stays frozen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def second(tiny_folder, first):
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
     settings = battery.config({"o_lora": {"orthogonality": 0.3}})
     job = battery.job_of(backbone, "places", settings)
-    model = method.prepare(backbone, job, {"things": first.folder}, seed=1)
+    model = method.prepare(backbone, replace(job, seed=1), {"things": first.folder})
     model.model.eval()
     return method, model
 
@@ -68,7 +70,7 @@ def test_the_term_counts_once_in_a_step_of_several_batches(second):
 
 def test_the_first_task_has_no_term(tiny):
     method = methods.load("o_lora")
-    model = method.prepare(tiny, battery.job_of(tiny, "things"), {}, seed=0)
+    model = method.prepare(tiny, battery.job_of(tiny, "things"), {})
     model.model.eval()
     batch = battery.batch_of(tiny, battery.rows_of("things")[:2])
     assert method.loss(model, batch).item() == model.answer_loss(batch).item()

@@ -189,7 +189,7 @@ def objective(stream, tiny_folder):
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
     settings = battery.config({NAME: {"recall": 3.0}})
     job = battery.job_of(backbone, SECOND, settings)
-    model = method.prepare(backbone, job, {FIRST: stream[FIRST].folder}, seed=0)
+    model = method.prepare(backbone, job, {FIRST: stream[FIRST].folder})
     torch.manual_seed(1)
     for parameter in model.extra.keys:
         torch.nn.init.normal_(parameter)

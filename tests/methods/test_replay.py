@@ -1,5 +1,7 @@
 """Replay: which stored rows are rehearsed."""
 
+from dataclasses import replace
+
 import pytest
 from datasets import Dataset
 
@@ -26,7 +28,8 @@ def trained_on(data, task, seed=0, samples=5):
     job = Job(task, so_far, settings, [], None, None)
     method = methods.load("replay")
     assert method.reads_data(task, TASKS) == so_far
-    return method.rows({name: data[name] for name in so_far}, job, seed)["sample_id"][:]
+    rows = {name: data[name] for name in so_far}
+    return method.rows(rows, replace(job, seed=seed))["sample_id"][:]
 
 
 def test_own_rows_and_so_many_of_every_earlier_task(data):

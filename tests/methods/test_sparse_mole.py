@@ -15,7 +15,7 @@ def prepared(backbone, **options):
     """A model with random experts, so that routing shows."""
     options = {"sparse_mole": {"experts": 4, **options}}
     job = battery.job_of(backbone, THINGS, battery.config(options))
-    model = METHOD.prepare(backbone, job, {}, seed=0)
+    model = METHOD.prepare(backbone, job, {})
     torch.manual_seed(1)
     for parameter in model.trainable().values():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -187,7 +187,7 @@ def test_equal_input_gives_equal_bytes(pocket, tmp_path):
 def test_a_pick_keeps_the_files_order_and_ignores_numpys_state(pocket, tmp_path):
     manifest, picks = pocket(n_train=40), []
     for seed in (0, 0, 1):
-        np.random.seed(len(picks))  # noqa: NPY002
+        np.random.seed(len(picks))
         rows = prepare(manifest, tmp_path / "out", rows=10, seed=seed)
         picks.append([int(row["sample_id"].removeprefix("train/t")) for row in rows])
     assert picks[0] == picks[1] == sorted(set(picks[0]))

@@ -1,9 +1,8 @@
-"""What the rules share: the checked config, where artefacts are, and what a job is tracked by.
+"""What the rules share: the checked config, whose a job is, and where artefacts are.
 
 Where an artefact is and who reads it says the table of stages, stages/core/runs/stage_table.py.
 """
 
-import json
 import os
 
 from snakemake.exceptions import WorkflowError
@@ -11,7 +10,6 @@ from snakemake.exceptions import WorkflowError
 from stages.core.base.artifacts import read_json
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
-from stages.core.base.provenance import source_hash
 from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES, writer
 
@@ -142,44 +140,3 @@ def every_artefact():
         if entry.summary
         for name in entry.writes
     ]
-
-
-# --- params: what a job is tracked by, and flags ---
-
-
-def config_of(stage):
-    """Params function: the config keys that a stage reads, as JSON text."""
-
-    def text(wildcards):
-        part = runs.slice_of(stage, run_of(wildcards), wildcards.get("task"))
-        return json.dumps(part, sort_keys=True)
-
-    return text
-
-
-def source_of(module):
-    """Hash of a module's code with all it imports: an edit there reruns the jobs."""
-    return source_hash(f"stages.{module}")
-
-
-def source_with_method(stage):
-    """Params function: the same, together with the method's file."""
-    return lambda wildcards: source_hash(
-        f"stages.{stage}", f"stages.methods.{method_of(wildcards)}"
-    )
-
-
-def given(*names):
-    """Params function: the inputs of these names as flags, without those that are empty."""
-    return lambda wildcards, input: [
-        word for name in names if input[name] for word in (f"--{name}", *_listed(input[name]))
-    ]
-
-
-def _listed(files):
-    return [files] if isinstance(files, str) else files
-
-
-def growing(amount):
-    """Memory or time that grows with each retry."""
-    return lambda wildcards, attempt: amount * attempt

@@ -76,7 +76,8 @@ class Prompter:
     def prompt(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[int]:
         """Ids of everything before the last answer: what generation starts from."""
         *earlier, last = turns
-        ids, done = [], ""
+        ids: list[int] = []
+        done = ""
         if earlier:
             ids, _ = self.conversation(earlier, tile_counts)
             done = self._render(self._messages(earlier, tile_counts), prompt=False)
@@ -136,7 +137,7 @@ class Prompter:
             return torch.tensor([r + f if side == "right" else f + r for r, f in pairs])
 
         ids = [example["input_ids"] for example in examples]
-        batch = {
+        batch: dict[str, Any] = {
             "sample_id": [example["sample_id"] for example in examples],
             "input_ids": padded(ids, self.tokenizer.pad_token_id),
             "attention_mask": padded([[1] * len(row) for row in ids], 0),

@@ -81,6 +81,9 @@ PARAMETERS = ("weight", "bias")
 # --- configuration --------------------------------------------------------------------------
 
 
+Names = dict[str, tuple[str, ...]]  # published tensor -> native ones
+
+
 def _look_up(config: dict[str, Any], key: str, where: str, *default: Any) -> Any:
     """A dotted key of the published configuration; absent ones need a ``default``."""
     value: Any = config
@@ -183,7 +186,7 @@ def _text_config(get: Any, where: str) -> dict[str, Any]:
 
 def target_names(language_layers: int, vision_layers: int) -> dict[str, tuple[str, ...]]:
     """Published tensor name -> native names; a fused tensor has three (query, key, value)."""
-    names = {source: (target,) for source, target in WHOLE.items()}
+    names: Names = {source: (target,) for source, target in WHOLE.items()}
     patches = "model.vision_tower.embeddings.patch_embeddings.projection"
     for kind in PARAMETERS:
         names[f"vision_model.embeddings.patch_embedding.{kind}"] = (f"{patches}.{kind}",)
@@ -202,7 +205,9 @@ def target_names(language_layers: int, vision_layers: int) -> dict[str, tuple[st
 
 def _vision_layer_names(block: int) -> dict[str, tuple[str, ...]]:
     old, new = f"vision_model.encoder.layers.{block}", f"model.vision_tower.encoder.layer.{block}"
-    names = {f"{old}.{scale}": (f"{new}.{target}",) for scale, target in LAYER_SCALES.items()}
+    names: Names = {
+        f"{old}.{scale}": (f"{new}.{target}",) for scale, target in LAYER_SCALES.items()
+    }
     for kind in PARAMETERS:
         fused = tuple(f"{new}.attention.{linear}.{kind}" for linear in QKV)
         names[f"{old}.attn.qkv.{kind}"] = fused

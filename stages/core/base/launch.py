@@ -60,7 +60,7 @@ def on_cpu(gpus: Sequence[str], count: int) -> bool:
 def take(gpus: Sequence[str], count: int) -> list[str]:
     """Lock ``count`` of the GPUs, waiting until so many are free; the locks outlive ``exec``."""
     while True:
-        taken = {}
+        taken: dict[str, int] = {}
         for gpu in gpus:
             if len(taken) < count and (lock := _lock(gpu)) is not None:
                 taken[gpu] = lock

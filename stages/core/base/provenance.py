@@ -34,11 +34,19 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
+def _tree(name: str) -> ast.Module:
+    """A module of the project as its syntax tree."""
+    file = _module_file(name)
+    if file is None:
+        raise ModuleNotFoundError(name)
+    return ast.parse(file.read_text())
+
+
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     """Project modules that a module imports anywhere in its text, functions included."""
-    found = set()
-    for node in ast.walk(ast.parse(_module_file(name).read_text())):
+    found: set[str] = set()
+    for node in ast.walk(_tree(name)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -77,7 +85,7 @@ def source_hash(*names: str) -> str:
 @cache
 def _behaviour(name: str) -> str:
     """A module's syntax tree as text, without what only people read."""
-    tree = ast.parse(_module_file(name).read_text())
+    tree = _tree(name)
     for node in ast.walk(tree):
         _drop_docstring(node)
         if _is_message(node):

@@ -128,7 +128,7 @@ def forward(arch: Architecture, sample: Sample, learning: Learning | None = None
     """A forward pass: every tile through vision encoder and projector, the whole sequence
     through the language model, the predicted positions through the head."""
     learning = learning or Learning()
-    tile = 2 * arch.patches * arch.patch.size
+    tile: float = 2 * arch.patches * arch.patch.size
     tile += sum(block_forward(b, arch.vision_positions, learning) for b in arch.vision)
     projector = 2 * arch.tile_tokens * sum(matrix.size for matrix in arch.projector)
     return {

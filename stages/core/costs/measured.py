@@ -121,7 +121,8 @@ def _preparation(results: Results, runs: Runs, name: str) -> float | None:
     needed |= {"fit_router": "router"}
     stages = [stage for stage in PREPARATION if runs.needs(name, needed[stage])]
     times = [_seconds(results, runs, name, stage) for stage in stages]
-    return None if None in times else sum(times)
+    known = [time for time in times if time is not None]
+    return sum(known) if len(known) == len(times) else None
 
 
 def remarks(costs: dict[str, MethodCosts], reference: str) -> dict[str, str]:

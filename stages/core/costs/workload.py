@@ -105,14 +105,15 @@ def workload(
     sizes = [ruler.row(row) for row in rows]
     described = manifest.content[split].get("typical") or manifest.content.get("typical")
     if not sizes:
-        if not (total and described):
+        if not total or not described:
             raise InputError(
                 f"{manifest.path}: {split}: its files are not there. For a plan without them say "
                 "how many rows there are ('rows') and what they are like ('typical')."
             )
         sizes = [ruler.typical(described)]
     means = {key: fmean(size[key] for size in sizes) for key in sizes[0]}
-    return Workload(min(total, limit or total), origin, **means)
+    rows_used = len(rows) if total is None else total
+    return Workload(min(rows_used, limit or rows_used), origin, **means)
 
 
 def _rows(

@@ -67,6 +67,13 @@ class Split:
     hub: dict[str, str] | None
 
     @property
+    def file(self) -> Path:
+        """The file of the rows; a data set of the hub has none."""
+        if self.path is None:
+            raise ValueError(f"{self.name}: a data set of the hub has no file")
+        return self.path
+
+    @property
     def files(self) -> dict[str, Path]:
         """The files that the rows come from, by role (images apart)."""
         named = {"rows": self.path, "annotations": self.annotations}
@@ -134,7 +141,7 @@ class Manifest:
         wanted = entry.get("sha256")
         if wanted and split.path is None:
             raise InputError(f"{where}.sha256: a hub data set is pinned by its revision instead.")
-        if wanted and (found := provenance.file_hash(split.path)) != wanted:
+        if wanted and (found := provenance.file_hash(split.file)) != wanted:
             raise InputError(
                 f"{where}.sha256: {split.path} has {found}, expected {wanted}. Get the file "
                 "again, or correct the manifest if the change is wanted."

@@ -34,8 +34,8 @@ def sound_rows(
             faults.add(where, fault)
             continue
         row, found = converter.row(record, f"{split.name}/{name}")
-        for fault in found:
-            faults.add(where, fault)
+        for other in found:
+            faults.add(where, other)
         if row is not None:
             yield row
     what = f"{manifest.path}: {split.name}"
@@ -43,7 +43,9 @@ def sound_rows(
         raise faults.error(what)
     if position < 0:
         chosen_by = f" with split = {split.selected!r}" if split.selected else ""
-        raise InputError(f"{what}: {split.path or split.hub['name']} has no rows{chosen_by}.")
+        raise InputError(
+            f"{what}: {split.path or (split.hub or {}).get('name')} has no rows{chosen_by}."
+        )
 
 
 def _name(found: str | None, split: Split, position: int, names: set[str]) -> str:

@@ -32,7 +32,10 @@ class Converter:
 
     def row(self, record: Record, sample_id: str) -> tuple[dict | None, list[RowError]]:
         """The row, or None and what is wrong with it (its images and its text apart)."""
-        faults, pictures, sizes, said = [], [], [], {}
+        faults: list[RowError] = []
+        pictures: list[dict] = []
+        sizes: list[tuple[int, int]] = []
+        said: dict = {}
         try:
             pictures, sizes = self._images(record)
         except RowError as fault:
@@ -49,7 +52,8 @@ class Converter:
         return {**row, "width": width, "height": height}, []
 
     def _images(self, record: Record) -> tuple[list[dict], list[tuple[int, int]]]:
-        pictures, sizes = [], []
+        pictures: list[dict] = []
+        sizes: list[tuple[int, int]] = []
         for image in record.images:
             if isinstance(image, bytes):
                 pictures.append({"bytes": image, "path": None})
@@ -75,7 +79,7 @@ class Converter:
         else:
             said = _SAY[self._manifest.kind](record, size)
             if self._manifest.content.get("answer") == "text":
-                said["answer"] = record.choices[record.answer_index]
+                said["answer"] = (record.choices or ())[record.answer_index or 0]
             prompt = _prompt(self._manifest, record)
             said["turns"] = [{"question": prompt, "answer": said.pop("answer")}]
         return _encodable(said)
@@ -185,7 +189,7 @@ def box_text(box: tuple[float, ...]) -> str:
 def _conversation(record: Record, kind: str, split: str) -> dict:
     if kind == "choice_vqa" and split == "test":
         raise RowError("bad choices", "a conversation lists no options to score against")
-    turns = [{"question": question, "answer": answer} for question, answer in record.turns]
+    turns = [{"question": question, "answer": answer} for question, answer in record.turns or ()]
     said = {"turns": turns, "references": [turns[-1]["answer"]]}
     if kind == "grounding":
         said["box"] = _written_box(turns[-1]["answer"])

@@ -124,7 +124,7 @@ def _longest(text: str, start: int) -> str:
     for rule in _RULES:
         found = rule.match(text, start)
         if found and found.end() > reach:
-            best, reach = found[found.lastindex], found.end()
+            best, reach = found[found.lastindex or 0], found.end()
     return best
 
 

@@ -150,7 +150,7 @@ def _evaluate(formula: Formula, matrix: np.ndarray, tasks: Sequence[str]) -> dic
     complete = bool(terms) and not missing
     names = {k: tasks[k - 1] if formula.by == "task" else str(k) for k in terms}
     return {
-        "value": sum(terms.values()) / formula.count(n) if complete else None,
+        "value": sum(filter(None, terms.values())) / formula.count(n) if complete else None,
         f"per_{formula.by}": {names[k]: value for k, value in terms.items()},
         "missing": [{"step": t, "task": tasks[i - 1]} for t, i in sorted(missing)],
     }
@@ -212,7 +212,7 @@ def continual_report(
         order = list((orders or {}).get(method, tasks))
         matrix = matrix_from_cells(triples, order)
         rows = [[None if cell != cell else cell for cell in row] for row in matrix.tolist()]
-        run = {"method": method, "seed": seed, "tasks": order, "matrix": rows}
+        run: dict[str, Any] = {"method": method, "seed": seed, "tasks": order, "matrix": rows}
         runs.append(run | {"metrics": continual_metrics(matrix, order)})
     return {
         "tasks": list(tasks),

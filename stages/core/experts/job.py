@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,3 +17,4 @@ class Job:
     allocation: dict | None
     transfer: dict | None
     size: float | None = None  # trainable parameters to match, where the run is matched
+    seed: int = 0  # of the run

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.load import Backbone
 from stages.core.backbone.losses import token_losses
-from stages.core.backbone.prompts import IGNORE
 from stages.core.base.errors import InputError
+from stages.core.experts.learner import AnswerLoss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SlotRanks = dict[tuple[str, int, str], int]  # (tower, block, kind) -> LoRA rank
 
 
-class ExpertModel:
+class ExpertModel(AnswerLoss):
     """A backbone whose slots can carry any number of named experts."""
 
     def __init__(self, backbone: Backbone) -> None:
@@ -148,12 +148,6 @@ class ExpertModel:
 
     # --- training ---
 
-    def answer_loss(self, batch: dict[str, Any]) -> Tensor:
-        """Mean cross-entropy of the answer tokens; the mean is over ``batch["n_answer_tokens"]``
-        (tokens of the whole optimiser step) where given, else over the batch's own."""
-        losses, _ = token_losses(self.model, batch)
-        return losses.sum() / batch.get("n_answer_tokens", losses.numel())
-
     def answer_logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Logits ``(n, vocabulary)`` from which the n answer tokens are predicted, and their
         cross-entropies ``(n,)``, of one forward pass."""
@@ -165,15 +159,6 @@ class ExpertModel:
 
         losses, _ = token_losses(watched, batch)
         return seen[0].logits, losses
-
-    def share(self, batch: dict[str, Any]) -> Tensor | float:
-        """This batch's part of the answer tokens of its optimiser step (1 if it is the whole).
-
-        A penalty on parameters is multiplied by it: the losses of the accumulated batches of a
-        step are summed, and the penalty must count once.
-        """
-        own = (batch["labels"] != IGNORE).sum()
-        return own / batch.get("n_answer_tokens", own)
 
     # --- disk ---
 

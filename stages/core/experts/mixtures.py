@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError, unknown
 from stages.core.experts.gates import Gate, Pass, fresh_matrix
-from stages.core.experts.lora import ExpertModel
+from stages.core.experts.learner import AnswerLoss
 from stages.core.experts.ranks import ExpertRanks, slot_name
 
 if TYPE_CHECKING:
@@ -90,15 +90,12 @@ class SlotMixture(nn.Module):
         )
 
 
-class Mixture(nn.Module):
+class Mixture(AnswerLoss, nn.Module):
     """A backbone with mixtures in its slots; call ``.model``.
 
     ``describe`` (if set) turns the inputs of a pass over a prompt into ``now.given``, once per
     prompt. ``extra`` holds what learns outside the slots, such as keys.
     """
-
-    answer_loss = ExpertModel.answer_loss
-    share = ExpertModel.share
 
     def __init__(
         self,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.evaluation.routing_quality import Routed
-from stages.core.report.page import Picture, Section
+from stages.core.report.page import Block, Picture, Section
 from stages.core.report.style import SCALE, as_svg, new_figure, plain_frame
 from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 
@@ -37,7 +38,7 @@ def frequencies(runs: list[dict[str, Routed]], tasks: list[str], step: int) -> n
     return np.where(measured.any(axis=0), total / np.maximum(measured.sum(axis=0), 1), np.nan)
 
 
-def _panel(axes: Axes, values: np.ndarray, step: int, tasks: list[str]) -> object:
+def _panel(axes: Axes, values: np.ndarray, step: int, tasks: list[str]) -> QuadMesh:
     from matplotlib.patches import Rectangle
 
     n = len(tasks)
@@ -88,7 +89,7 @@ def section(results: Results) -> Section:
     title = "Expert activation"
     if not results.routes:
         return Section("activation", title, "Absent: no routes of a method with routers.")
-    blocks = []
+    blocks: list[Block] = []
     for method in dict.fromkeys(method for method, _ in results.routes):
         runs = [run for (name, _), run in results.routes.items() if name == method]
         over = f", mean over {len(runs)} seeds" if len(runs) > 1 else ""

@@ -194,6 +194,5 @@ def tables(content: Content) -> Section:
 def section(results: Results) -> Section:
     """The tables, and pictures of them."""
     found = tables(results.comparison)
-    if found.blocks:
-        found.blocks.extend(_pictures(results.comparison))
-    return found
+    pictures = _pictures(results.comparison) if found.blocks else []
+    return Section(found.key, found.title, found.lead, [*found.blocks, *pictures])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.core.evaluation.routing_quality import Routed
-from stages.core.report.page import Picture, Section, Table
+from stages.core.report.page import Block, Picture, Section, Table
 from stages.core.report.style import (
     ACCENT,
     INK,
@@ -22,6 +22,7 @@ from stages.core.report.style import (
 from stages.core.runs.results import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Shares of the data at the named quantiles of router artefacts.
@@ -54,7 +55,7 @@ def ratios(run: dict[str, Routed], tasks: list[str]) -> dict[str, dict[str, np.n
     return found
 
 
-def _legend(panel: object, entries: list[tuple[str, str, str]]) -> None:
+def _legend(panel: Axes, entries: list[tuple[str, str, str]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -141,7 +142,7 @@ def section(results: Results) -> Section:
     title = "Reconstruction losses and thresholds"
     if not results.routers and not results.routes:
         return Section("losses", title, "Absent: no routers among the inputs.")
-    blocks = []
+    blocks: list[Block] = []
     for k, (scope, routers) in enumerate(results.routers.items()):
         alone = all(router["losses"]["out_of_fold"] is None for router in routers.values())
         caption = BOXES + (

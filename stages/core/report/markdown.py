@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.core.report.page import Block, Section, Table
+from stages.core.report.page import Block, Definitions, Note, Section, Table
 
 SPECIAL = "\\|*_`[]<>"  # what Markdown would not show as it stands
 
@@ -15,11 +15,11 @@ def markdown(section: Section, heading: str, foreword: str) -> str:
 
 
 def _block(block: Block) -> str:
-    if block.kind == "table":
+    if isinstance(block, Table):
         return _table(block)
-    if block.kind == "definitions":
+    if isinstance(block, Definitions):
         return "\n".join(f"- **{plain(name)}** {plain(text)}" for name, text, _ in block.entries)
-    return plain(block.text) if block.kind == "note" else ""
+    return plain(block.text) if isinstance(block, Note) else ""
 
 
 def _table(table: Table) -> str:

@@ -6,6 +6,7 @@ All strings are plain text: the template escapes them.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Table:
     """A table whose first ``labels`` columns are row labels and whose others are numbers."""
 
     head: list[str]
-    rows: list[list[Cell | str]]
+    rows: Sequence[Sequence[Cell | str]]
     caption: str
     title: str = ""
     labels: int = 1
@@ -91,7 +92,7 @@ class Section:
     key: str
     title: str
     lead: str
-    blocks: list[Block] = field(default_factory=list)
+    blocks: Sequence[Block] = field(default_factory=list)
 
 
 def render(title: str, subtitle: str, sections: list[Section]) -> str:

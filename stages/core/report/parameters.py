@@ -42,7 +42,7 @@ def section(results: Results) -> Section:
         name="parameters",
     )
     means = {method: fmean(by_task.values()) for method, by_task in counts.items()}
-    least, most = min(means, key=means.get), max(means, key=means.get)
+    least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     gap = means[most] / means[least] - 1
     verdict = (
         f"{most} trains {100 * gap:.1f}% more parameters a task than {least}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.core.report.page import Note, Section, Table
+from stages.core.report.page import Block, Note, Section, Table
 from stages.core.runs.results import Results
 
 
@@ -76,7 +76,7 @@ def section(results: Results) -> Section:
     title, routing = "Routing quality", results.comparison["routing"]
     if not routing:
         return Section("routing", title, "Absent: no routes of a method with routers.")
-    blocks = [_summary(routing), _by_step(routing[0])]
+    blocks: list[Block] = [_summary(routing), _by_step(routing[0])]
     if len(results.tasks) == 1:
         blocks.append(Note("One task only: there is no step with unseen tasks, hence no AUROC."))
     lead = "No task identity is given at test time: the routers must tell tasks apart."

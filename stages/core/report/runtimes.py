@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.core.report.page import Picture, Section, Table
+from stages.core.report.page import Block, Picture, Section, Table
 from stages.core.report.style import COLOURS, as_svg, category_ticks, new_figure
 from stages.core.runs.results import Results
 
@@ -57,5 +57,5 @@ def section(results: Results) -> Section:
     if not rules:
         return Section("runtimes", title, "Absent: no benchmark files among the inputs.")
     caption = "Where the time goes, by rule (= stage of the pipeline)."
-    blocks = [Picture(draw(rules), caption, "Run times per rule"), _table(rules)]
+    blocks: list[Block] = [Picture(draw(rules), caption, "Run times per rule"), _table(rules)]
     return Section("runtimes", title, "Times of the jobs that made these results.", blocks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.core.report.page import Picture, Section, Table
+from stages.core.report.page import Block, Picture, Section, Table
 from stages.core.report.slot_grid import draw_grid, slot_arrays
 from stages.core.report.style import SCALE, TOWER_TITLES, as_svg
 from stages.core.runs.results import Results
@@ -70,7 +70,7 @@ def section(results: Results) -> Section:
     title = "Slot sensitivity"
     if not results.profiles:
         return Section("sensitivity", title, "Absent: no gradient profiles among the inputs.")
-    blocks = []
+    blocks: list[Block] = []
     for k, (scope, profiles) in enumerate(results.profiles.items()):
         caption = (
             "Gradient norm of every slot on the pretrained backbone, before any training. Rows: "

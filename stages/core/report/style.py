@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ SEEN, UNSEEN, ACCENT, INK, PALE = "#0072B2", "#D55E00", "#D55E00", "#1a1a1a", "#
 TOWER_TITLES = {"vision": "Vision encoder", "llm": "Language model"}
 SCALE = "YlGnBu"  # ColorBrewer, colour-blind safe: light = low, dark = high, wherever it is used
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "cmit",
     "svg.fonttype": "path",  # the same picture whatever fonts the reader has
     "text.parse_math": False,  # task names may hold a dollar sign
@@ -64,7 +64,7 @@ def as_svg(draw: Callable[..., Figure]) -> Callable[..., str]:
 
 
 def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **grid: object
+    width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure of the given size in inches and its axes, shape (rows, columns)."""
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.core.base.errors import InputError
-from stages.core.report.page import Cell, Picture, Section, Table
+from stages.core.report.page import Block, Cell, Picture, Section, Table
 from stages.core.report.style import as_svg, new_figure
 from stages.core.runs.results import Results
 
@@ -92,7 +92,7 @@ def section(results: Results) -> Section:
     title = "Parent tree"
     if not results.transfers:
         return Section("tree", title, "Absent: no transfers among the inputs.")
-    blocks = []
+    blocks: list[Block] = []
     for k, (scope, transfers) in enumerate(results.transfers.items()):
         longest = 1 + max(depth for _, depth in walk(transfers))
         caption = (

@@ -105,7 +105,9 @@ def read_results(sheet: RunSheet, scores: Path, metrics: Path, *artefacts: str) 
         "transfer": ("transfers", read_named("transfer")),
         "expert": ("trainings", read_training),
     }
-    found = {readers[name][0]: _by_scope(sheet, name, readers[name][1]) for name in artefacts}
+    found: dict[str, Any] = {
+        readers[name][0]: _by_scope(sheet, name, readers[name][1]) for name in artefacts
+    }
     return Results(
         config=sheet.config,
         tasks=sheet.tasks,
@@ -128,7 +130,10 @@ def _by_scope(
         of, content = read(file)
         if of != task:
             raise InputError(f"{file}: of task {of!r}, expected {task!r}.")
-        found[Scope.parse(scope)][task] = content
+        place = Scope.parse(scope)
+        if place is None:
+            raise ValueError(f"{file}: artefacts of a run have a seed")
+        found[place][task] = content
     orders = orders_of(sheet.config)
     return {
         scope: {t: found[scope][t] for t in orders.get(scope.variant, sheet.tasks) if t in tasks}

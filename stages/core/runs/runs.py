@@ -62,7 +62,7 @@ class Runs:
                 raise unknown("method or variant", name, known, "methods")
         return known
 
-    def method(self, name: str):  # noqa: ANN201 - a stages.methods.base.Method
+    def method(self, name: str):
         """The method behind a run."""
         if name not in self._methods:
             self._methods[name] = load(self.methods[name])

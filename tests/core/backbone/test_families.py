@@ -311,7 +311,6 @@ def test_an_expert_learns_and_answers(folder, rows, tmp_path):
         {"t": data},
         {},
         Job("t", ["t"], USED, backbone.slots, {"slots": slots}, None),
-        seed=0,
         checkpoints=tmp_path / "checkpoints",
         fingerprint={"run": 1},
         out=state,

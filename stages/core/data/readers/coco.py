@@ -16,7 +16,7 @@ def rows(split: "Split") -> containers.Rows:
 
     Raises :class:`InputError` if the file as a whole is not of this layout.
     """
-    content = containers.whole(split.path)
+    content = containers.whole(split.file)
     images = _part(split, content, "images")
     annotations = _part(split, content, "annotations")
     if split.name == "train":

@@ -87,7 +87,8 @@ class _JsonText:
     def peek(self) -> str:
         """The next character that is no space, or "" at the end."""
         while True:
-            self._at = self._space.match(self._text, self._at).end()
+            blank = self._space.match(self._text, self._at)
+            self._at = blank.end() if blank else self._at
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._read_on():

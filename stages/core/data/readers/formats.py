@@ -29,17 +29,17 @@ class Format:
 
 
 def _lines(split: Split) -> Rows:
-    return containers.lines(split.path)
+    return containers.lines(split.file)
 
 
 def _array(split: Split) -> Rows:
-    return containers.array(split.path)
+    return containers.array(split.file)
 
 
 def _parquet(split: Split) -> Rows:
     selector = ["split"] if split.selected is not None else []
     named = [column for column in split.fields.values() if column]
-    return containers.parquet(split.path, required=[*named, *selector], optional=NAMES)
+    return containers.parquet(split.file, required=[*named, *selector], optional=NAMES)
 
 
 _SAME = {name: name for name in NAMES}

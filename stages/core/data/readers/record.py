@@ -140,12 +140,13 @@ def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
 
 
 def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
-    size = _whole(value, "width", fields), _whole(value, "height", fields)
-    if None in size:
+    width, height = _whole(value, "width", fields), _whole(value, "height", fields)
+    if width is None or height is None:
         return None
-    if min(size) < 1:
-        raise RowError("bad size", f"width and height must be positive, found {size}")
-    return size
+    if min(width, height) < 1:
+        found = width, height
+        raise RowError("bad size", f"width and height must be positive, found {found}")
+    return width, height
 
 
 def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:

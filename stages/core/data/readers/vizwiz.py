@@ -18,7 +18,7 @@ def rows(split: "Split") -> containers.Rows:
     Raises :class:`InputError` if the annotation file as a whole is not of this layout.
     """
     answers = _answers(split)
-    for where, line in containers.lines(split.path):
+    for where, line in containers.lines(split.file):
         try:
             yield where, _joined(containers.loads(line), answers)
         except RowError as fault:
@@ -26,7 +26,7 @@ def rows(split: "Split") -> containers.Rows:
 
 
 def _answers(split: "Split") -> dict[str, list]:
-    content = containers.whole(split.annotations)
+    content = containers.whole(split.annotations or split.file)
     entries = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{split.annotations}: annotations: expected a list of objects.")
