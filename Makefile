@@ -26,6 +26,10 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE := cmit-pipeline:$(VERSION)
 SIF := results/images/cmit-pipeline_$(VERSION).sif
 
+# What loads no backbone family and starts no Snakemake.
+QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
+	core/backbone/test_families.py tools/test_measure_backbone.py tools/test_convert_backbone.py)
+
 .PHONY: demo compare test quick lock test-cluster test-container lint tiny bench image clean
 .DELETE_ON_ERROR:
 
@@ -57,10 +61,10 @@ compare: .venv/runtime
 	@echo "The report is $(CURDIR)/results/compare/report.html"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov=stages --cov-report=term:skip-covered
 
 quick: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not cluster and not container and not minutes"
+	$(BIN)/python -m pytest -n auto --dist loadfile $(QUICK)
 
 lock: .venv/runtime
 	$(BIN)/python envs/lock.py

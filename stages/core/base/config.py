@@ -5,6 +5,7 @@ its allowed values and its default. A preset only sets switches that the user le
 """
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,23 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not valid YAML: {error}") from None
 
 
+@cache
 def schema(name: str) -> dict:
-    """One of the project's schemas by short name (config, manifest, allocation, ...)."""
+    """One of the project's schemas by short name (config, manifest, allocation, ...), read once;
+    nobody changes it."""
     return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+
+
+@cache
+def _validator(schema_name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema(schema_name))
 
 
 def check(value: Any, schema_name: str, where: str) -> None:
     """Validate against a schema; the first fault names file, key, what came and what is allowed."""
-    from jsonschema import Draft202012Validator
-
-    faults = sorted(
-        Draft202012Validator(schema(schema_name)).iter_errors(value), key=lambda e: list(e.path)
-    )
+    faults = sorted(_validator(schema_name).iter_errors(value), key=lambda e: list(e.path))
     if not faults:
         return
     fault = faults[0]
