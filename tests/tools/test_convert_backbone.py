@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from stages.core.backbone.features import extract_features
-from stages.core.backbone.load import check_folder, load_backbone
+from stages.core.backbone.folder import check_folder
+from stages.core.backbone.load import load_backbone
 from stages.core.backbone.published_internvl import SYSTEM_MESSAGE
 from stages.core.base.errors import InputError
 from stages.core.base.provenance import file_hash

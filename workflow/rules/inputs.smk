@@ -1,7 +1,7 @@
 """What comes from outside: the backbone, the files of the tasks. A dry run names what is missing and
 shows its plan all the same; a real one ends with the list before the first job."""
 
-from stages.core.backbone.load import check_folder
+from stages.core.backbone.folder import check_folder
 
 BACKBONE = config["backbone"]["path"]
 MADE_BACKBONES = ["results/backbones/pocket", "results/backbones/tiny"]  # each by a rule

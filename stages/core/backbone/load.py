@@ -1,13 +1,14 @@
-"""The frozen multimodal backbone: loading, token losses, features, greedy decoding."""
+"""The frozen multimodal backbone, loaded so that every weight is the folder's."""
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.families import registry as families
+from stages.core.backbone.folder import check_folder, read_object
 from stages.core.backbone.prompts import Prompter
 from stages.core.backbone.slots import Slot, find_slots
 from stages.core.base import distributed
@@ -16,10 +17,11 @@ from stages.core.base.errors import InputError
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import GenerationConfig
 
-NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+# what a generation_config.json says that does not bear on greedy decoding of a given length
+LENGTHS = ("_from_model_config", "transformers_version", "max_length", "max_new_tokens")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickled weights
-DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass
@@ -80,34 +82,6 @@ def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
-def check_folder(path: Path) -> None:
-    """A backbone folder has its configuration, tokenizer, preprocessing and safetensors weights.
-
-    Raises:
-        InputError: the folder or one of its files is missing.
-    """
-    if not path.is_dir():
-        raise InputError(
-            f"backbone {path}: no such folder. `make demo` assembles the pocket backbone; "
-            "for another one set backbone.path to a local folder."
-        )
-    config = path / "config.json"
-    if config.is_file() and json.loads(config.read_text()).get("model_type") == "internvl_chat":
-        raise InputError(
-            f"backbone {path}: has the published layout, whose code is never run. Convert it once: "
-            f"python -m stages.tools.convert_backbone {path} {path}-native"
-        )
-    missing = [name for name in NEEDED if not (path / name).is_file()]
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        missing += sorted(name for name in shards if not (path / name).is_file())
-    elif not (path / "model.safetensors").is_file():
-        missing.append("model.safetensors")
-    if missing:
-        raise InputError(f"backbone {path}: missing {', '.join(missing)}.")
-
-
 def local_folder(path: str | Path, revision: str | None) -> Path:
     """A backbone's folder; of a model on the Hugging Face hub the cached files of a commit.
 
@@ -139,12 +113,11 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
         settings: the config's ``backbone`` section (revision, dtype, image_size, max_tiles).
 
     Raises:
-        InputError: missing files, an architecture transformers does not know natively, or one
-            whose slots cannot be found.
+        InputError: missing or damaged files, weights that do not fit, an architecture transformers
+            does not know natively, or one whose slots cannot be found.
 
     Also where the processes of a stage find each other (see ``stages.core.base.distributed``).
     """
-    from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -152,31 +125,110 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     check_folder(folder)
     device = pick_device()
     distributed.connect()
+    model = _pretrained(path, folder, settings, device)
+    model.requires_grad_(False).eval().to(device)
+    # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
+    prompter = load_prompter(folder, families.load(folder, model.config, settings))
+    model.generation_config = greedy(prompter.tokenizer, folder)
+    return Backbone(model, prompter, find_slots(model), device, str(path))
+
+
+def _pretrained(
+    path: str | Path, folder: Path, settings: dict[str, Any], device: torch.device
+) -> nn.Module:
+    """The model with all weights from the folder, none of them made up."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, GenerationConfig
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what its report says is an error here
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=_pick_dtype(settings["dtype"], device),
             # on CPUs and at our lengths plain attention is a sixth faster per training step
             attn_implementation="eager" if device.type == "cpu" else None,
             use_safetensors=True,
+            generation_config=GenerationConfig(),  # the folder's is not read, see ``greedy``
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    except (ValueError, KeyError) as error:
-        raise InputError(f"backbone {path}: {error}") from None
-    model.requires_grad_(False).eval().to(device)
-    # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
-    prompter = load_prompter(folder, families.load(folder, model.config, settings))
-    return Backbone(model, prompter, find_slots(model), device, str(path))
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise InputError(f"backbone {path}: {str(error).strip().splitlines()[0]}") from None
+    finally:
+        logging.set_verbosity(verbosity)
+    _check_loaded(path, found)
+    return model
+
+
+def _check_loaded(path: str | Path, found: dict[str, Any]) -> None:
+    """Raises :class:`InputError` if a weight was left as it was made, left over, or of another
+    shape; transformers would go on with random numbers. Tied weights are no fault."""
+    wrong = {
+        "missing": sorted(found["missing_keys"]),
+        "not known to the model": sorted(found["unexpected_keys"]),
+        "of another shape": sorted(
+            f"{name} {tuple(stored)} instead of {tuple(wanted)}"
+            for name, stored, wanted in found["mismatched_keys"]
+        ),
+    }
+    told = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in wrong.items()
+        if names
+    ]
+    if told:
+        raise InputError(
+            f"backbone {path}: its weights do not fit its config.json: {'; '.join(told)}. "
+            "Nothing is filled in; get the folder again, or save the whole model once more."
+        )
+
+
+def greedy(tokenizer: Any, folder: Path) -> GenerationConfig:
+    """How answers are decoded: greedily, whatever the folder's generation_config.json says."""
+    from transformers import GenerationConfig
+
+    own = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    file = folder / "generation_config.json"
+    said = read_object(file) if file.is_file() else {}
+    ignored = sorted(key for key in said if not key.endswith("token_id") and key not in LENGTHS)
+    if ignored and distributed.is_first():
+        print(f"{file}: decoding is greedy; ignored: {', '.join(ignored)}.", file=sys.stderr)
+    return own
 
 
 def load_prompter(path: Path, images: families.Family) -> Prompter:
-    """The folder's tokenizer with what its family says of images and turns."""
+    """The folder's tokenizer with what its family says of images and turns.
+
+    Raises:
+        InputError: a tokenizer that cannot be read, or without chat template or eos token.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except Exception as error:  # the tokenizers library raises bare exceptions
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"backbone {path}: its tokenizer cannot be read: {reason}") from None
     tokenizer.chat_template = images.chat_template or tokenizer.chat_template
     if images.end_of_turn:
         tokenizer.eos_token = images.end_of_turn
+    if tokenizer.chat_template is None:
+        raise InputError(
+            f"backbone {path}: its tokenizer has no chat template (chat_template in "
+            "tokenizer_config.json, or chat_template.jinja), so turns cannot be told apart."
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"backbone {path}: its tokenizer has no eos_token to end answers with.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
     return Prompter(tokenizer, images)
 
 
