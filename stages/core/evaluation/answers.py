@@ -1,4 +1,4 @@
-"""Reading a model's answer: normalised VQA answers, option letters, boxes.
+"""Reading a model's answer: normalised VQA answers and boxes.
 
 :func:`normalise` follows the answer processing of the public VQA evaluation (Antol et al., 2015,
 and its evaluation script), including its two oddities: a comma inside a number makes all
@@ -7,13 +7,14 @@ script's list get their apostrophe back.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from string import ascii_uppercase
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD_BEFORE_NO_DIGIT = re.compile(r"\.(?!\d)")
+_QUOTES_AND_STOPS = str.maketrans("‘’‛“”。।۔።", "'''\"\"....")  # after NFKC
 _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER_WORDS = {
     "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5",
@@ -57,51 +58,30 @@ def normalise(answer: str) -> str:
     Lower case, without articles and punctuation, number words up to ten as digits, listed
     contractions with their apostrophe. ``"The Two-door, dont"`` becomes ``"2 door don't"``.
     """
-    text = re.sub(r"[\n\t]", " ", answer).strip()
+    text = unicodedata.normalize("NFKC", answer).translate(_QUOTES_AND_STOPS)
+    text = re.sub(r"[\n\t]", " ", text).strip()
     words = (_NUMBER_WORDS.get(word, word) for word in _strip_punctuation(text).lower().split())
     return " ".join(_RESTORED.get(word, word) for word in words if word not in _ARTICLES)
 
 
+def _same(prediction: str, answer: str) -> bool:
+    """Equal after normalisation; where nothing is left of them, equal as they were written."""
+    said, right = normalise(prediction), normalise(answer)
+    if said or right:
+        return said == right
+    return prediction.strip().casefold() == answer.strip().casefold()
+
+
 def soft_accuracy(prediction: str, annotators: Sequence[str]) -> float:
     """VQA accuracy in 0..1: mean over annotators left out of min(1, matches among the rest / 3)."""
-    answer = normalise(prediction)
-    matches = [normalise(given) == answer for given in annotators]
+    matches = [_same(prediction, given) for given in annotators]
     total = sum(matches)
     return sum(min(1.0, (total - match) / 3) for match in matches) / len(matches)
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1.0 if the normalised prediction equals any normalised answer, else 0.0."""
-    return float(normalise(prediction) in {normalise(answer) for answer in answers})
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).rstrip(".").casefold()
-
-
-def letters(choices: Sequence[str]) -> str:
-    """The option letters of a question, A first."""
-    return ascii_uppercase[: len(choices)]
-
-
-def parse_choice(prediction: str, choices: Sequence[str]) -> str | None:
-    """The option letter that an output names, or None.
-
-    An output that consists of one letter names it in either case ("b", "(B)."). An output that
-    is an option's full text names that option. Otherwise the first capital option letter that
-    stands alone counts: not part of a word, of a hyphenated compound or of a possessive. Letters
-    beyond the number of options are not option letters.
-    """
-    options = letters(choices)
-    alone = re.fullmatch(r"\W*([A-Za-z])\W*", prediction)
-    if alone and alone[1].upper() in options:
-        return alone[1].upper()
-    said = _plain(prediction)
-    for letter, choice in zip(options, choices, strict=False):
-        if said and said == _plain(choice):
-            return letter
-    found = re.search(rf"(?<![\w'’])(?<!\w-)[{options}](?![\w'’]|-\w)", prediction)
-    return found[0] if found else None
+    return float(any(_same(prediction, answer) for answer in answers))
 
 
 Box = Sequence[float]  # x1, y1, x2, y2 relative to width and height
@@ -115,13 +95,17 @@ def parse_box(prediction: str) -> tuple[float, float, float, float] | None:
     """The first box of four numbers in an output, as [x1, y1, x2, y2] relative to the image.
 
     The form is ``<box>[[x1,y1,x2,y2]]</box>`` on a grid of 0..1000. The tags may be absent,
-    because decoders that drop special tokens drop them too. None if there is no such box, or if
-    it has no area (x2 <= x1 or y2 <= y1).
+    because decoders that drop special tokens drop them too. None if there is no such box, if
+    it has no area (x2 <= x1 or y2 <= y1), or if its numbers cannot be of this grid: pixels beyond
+    it, negative ones, or all within 0..1, which are shares of the image.
     """
     found = _BOX.search(prediction)
     if found is None:
         return None
-    x1, y1, x2, y2 = (float(number) / GRID for number in found.groups())
+    numbers = [float(number) for number in found.groups()]
+    if min(numbers) < 0 or max(numbers) > GRID or max(numbers) <= 1:
+        return None
+    x1, y1, x2, y2 = (number / GRID for number in numbers)
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stages.core.base.errors import InputError, unknown
-from stages.core.evaluation import answers
+from stages.core.evaluation import answers, choices
 from stages.core.evaluation.captions import Cider
 
 Row = Mapping[str, Any]  # of the data artefact: references, choices, box
@@ -59,14 +59,14 @@ def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
 def _choice(rows: Mapping[str, Row]) -> Scorer:
     """Options by letter; an output that names none is wrong and unparsed."""
     for sample, row in rows.items():
-        if row["references"][0] not in list(answers.letters(row["choices"] or [])):
+        if row["references"][0] not in list(choices.letters(row["choices"] or [])):
             raise InputError(
                 f"sample {sample!r}: metric choice needs the options and the right one's letter; "
                 f"found options {row['choices']} and answer {row['references'][0]!r}."
             )
 
     def score(sample: str, text: str) -> tuple[float, bool]:
-        said = answers.parse_choice(text, rows[sample]["choices"])
+        said = choices.parse_choice(text, rows[sample]["choices"])
         return 100.0 * (said == rows[sample]["references"][0]), said is not None
 
     return score

@@ -7,9 +7,9 @@ from stages.core.evaluation.answers import (
     iou,
     normalise,
     parse_box,
-    parse_choice,
     soft_accuracy,
 )
+from stages.core.evaluation.choices import parse_choice
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ CHOICES = ["a dog", "a B cell", "cat", "X-ray"]
         ("B: the second", "B"),
         ("**B**", "B"),
         ("", None),
-        ("dog", None),
+        ("dog", "A"),  # articles play no part
         ("5", None),
     ],
 )
@@ -140,6 +140,11 @@ def test_number_of_options_limits_the_letters():
         ("100,200,300,400", None),
         ("a dog", None),
         ("", None),
+        ("[0.1, 0.2, 0.8, 0.9]", None),  # shares of the image
+        ("[0, 0, 1, 1]", None),
+        ("[120, 80, 1400, 900]", None),  # pixels
+        ("[-5, 80, 400, 900]", None),
+        ("[100, 80, 400, 1000.5]", None),
     ],
 )
 def test_parse_box(output, box):
