@@ -12,9 +12,9 @@ from stages.core.base.errors import InputError, unknown
 
 METRICS = {
     "captioning": ("cider",),
-    "open_vqa": ("accuracy", "vqa_accuracy"),
+    "open_vqa": ("accuracy", "exact", "vqa_accuracy"),
     "choice_vqa": ("choice",),
-    "grounding": ("iou",),
+    "grounding": ("iou", "iou_inclusive"),
 }
 PLACEHOLDERS = {  # kind: what the prompt must have
     "captioning": (),

@@ -7,6 +7,7 @@ may exceed 100.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import ge, gt
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def _accuracy(rows: Mapping[str, Row]) -> Scorer:
     )
 
 
+def _exact(rows: Mapping[str, Row]) -> Scorer:
+    """Equal as written but for case and outer white space, as CoIN-like evaluations compare."""
+
+    def score(sample: str, text: str) -> tuple[float, bool]:
+        said = text.strip().upper()
+        return 100.0 * any(said == a.strip().upper() for a in rows[sample]["references"]), True
+
+    return score
+
+
 def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
     """Open answers with ten annotators each."""
     for sample, row in rows.items():
@@ -56,6 +67,16 @@ def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
     )
 
 
+def _target(row: Row) -> str | None:
+    """What is trained on for this row, if the row carries its turns."""
+    return row["turns"][-1]["answer"] if row.get("turns") else None
+
+
+def _option(options: list[str], letter: str) -> str:
+    """The text behind a letter; options that read the same are the same answer."""
+    return options[choices.letters(options).index(letter)].strip()
+
+
 def _choice(rows: Mapping[str, Row]) -> Scorer:
     """Options by letter; an output that names none is wrong and unparsed."""
     for sample, row in rows.items():
@@ -66,14 +87,18 @@ def _choice(rows: Mapping[str, Row]) -> Scorer:
             )
 
     def score(sample: str, text: str) -> tuple[float, bool]:
-        said = choices.parse_choice(text, rows[sample]["choices"])
-        return 100.0 * (said == rows[sample]["references"][0]), said is not None
+        row = rows[sample]
+        options, right = row["choices"], row["references"][0]
+        said = choices.parse_choice(text, options, by_text=_target(row) not in (None, right))
+        return 100.0 * (said is not None and _option(options, said) == _option(options, right)), (
+            said is not None
+        )
 
     return score
 
 
-def _iou(rows: Mapping[str, Row]) -> Scorer:
-    """Boxes by overlap; no box, or one without area, is wrong and unparsed."""
+def _iou(rows: Mapping[str, Row], reached: Callable[[float, float], bool] = gt) -> Scorer:
+    """Boxes by overlap beyond one half; no box, or one without area, is wrong and unparsed."""
     for sample, row in rows.items():
         box = row["box"]
         if box is None or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
@@ -81,10 +106,15 @@ def _iou(rows: Mapping[str, Row]) -> Scorer:
 
     def score(sample: str, text: str) -> tuple[float, bool]:
         box = answers.parse_box(text)
-        hit = box is not None and answers.iou(box, rows[sample]["box"]) > IOU_THRESHOLD
+        hit = box is not None and reached(answers.iou(box, rows[sample]["box"]), IOU_THRESHOLD)
         return 100.0 * hit, box is not None
 
     return score
+
+
+def _iou_inclusive(rows: Mapping[str, Row]) -> Scorer:
+    """As :func:`_iou`, but an overlap of exactly one half counts."""
+    return _iou(rows, ge)
 
 
 def _cider(rows: Mapping[str, Row]) -> Scorer:
@@ -95,9 +125,11 @@ def _cider(rows: Mapping[str, Row]) -> Scorer:
 
 METRICS: dict[str, Callable[[Mapping[str, Row]], Scorer]] = {
     "accuracy": _accuracy,
+    "exact": _exact,
     "vqa_accuracy": _vqa_accuracy,
     "choice": _choice,
     "iou": _iou,
+    "iou_inclusive": _iou_inclusive,
     "cider": _cider,
 }
 
@@ -116,6 +148,24 @@ def make_scorer(metric: str, rows: Mapping[str, Row]) -> Scorer:
         if not row["references"]:
             raise InputError(f"sample {sample!r}: no gold answers to score against.")
     return METRICS[metric](rows)
+
+
+def targets_that_fail(metric: str, rows: Mapping[str, Row]) -> list[str]:
+    """The test rows (by sample id, with ``turns``) whose own training target is not right.
+
+    Right is a score of 100; of captions, a positive CIDEr, whose scale depends on the other
+    references (a caption that shares all its n-grams with every image has none).
+
+    Raises:
+        InputError: as :func:`make_scorer`.
+    """
+    scorer, enough = make_scorer(metric, rows), 100.0 - 1e-9
+    return [
+        sample
+        for sample, row in rows.items()
+        if (score := scorer(sample, _target(row) or "")[0]) < enough
+        and not (metric == "cider" and score > 0.0)
+    ]
 
 
 def bootstrap_interval(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from stages.core.base.errors import InputError
-from stages.core.evaluation.scores import METRICS, bootstrap_interval, make_scorer, summarise
+from stages.core.evaluation.scores import (
+    METRICS,
+    bootstrap_interval,
+    make_scorer,
+    summarise,
+    targets_that_fail,
+)
 
 
 def row(references=("x",), choices=None, box=None):
@@ -32,6 +38,15 @@ TEN = ["red"] * 2 + ["dark red"] * 8
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[0,0,999,1000]]</box>", (100.0, True)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[9,9,9,9]]</box>", (0.0, False)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "left", (0.0, False)),
+        ("iou_inclusive", row(box=[0.0, 0.0, 0.5, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        ("exact", row(["The dog"]), " the Dog ", (100.0, True)),
+        ("exact", row(["the dog"]), "dog", (0.0, True)),
+        ("choice", row(["C"], ["yes", "no", "yes"]), "A", (100.0, True)),  # the same answer
+        ("choice", row(["B"], ["x", "X"]), "A", (0.0, True)),
+        ("accuracy", row(["A"]), "", (0.0, True)),
+        ("accuracy", row(["the"]), ".", (0.0, True)),
+        ("accuracy", row(["?"]), "!", (0.0, True)),
+        ("accuracy", row(["\u662f"]), "\u662f\u3002", (100.0, True)),
     ],
 )
 def test_scorers(metric, gold, text, expected):
@@ -62,6 +77,29 @@ def test_captions_score_cider_times_one_hundred():
 def test_gold_that_does_not_fit_is_an_input_error(metric, rows, words):
     with pytest.raises(InputError, match=words):
         make_scorer(metric, rows)
+
+
+def trained(target, *args, **kwargs):
+    return {**row(*args, **kwargs), "turns": [{"question": "q", "answer": target}]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "rows", "failing"),
+    [
+        ("choice", {"s": trained("A", ["B"], ["B", "A", "C"])}, []),
+        ("choice", {"s": trained("C", ["A"], ["C", "B", "A"])}, []),
+        ("choice", {"s": trained("X", ["B"], ["x", "X"])}, []),
+        ("choice", {"s": trained("yes", ["C"], ["yes", "no", "yes"])}, []),
+        ("choice", {"s": trained("yes.", ["C"], ["Yes", "no", "yes."])}, []),
+        ("choice", {"s": trained("a b", ["B"], ["a  b", "a b"])}, []),
+        ("choice", {"s": trained("cat", ["B"], ["cat", "dog"])}, ["s"]),
+        ("accuracy", {"s": trained("?", ["?"]), "t": trained("no", ["yes"])}, ["t"]),
+        ("iou", {"s": trained("<box>[[0,0,1,1]]</box>", box=[0, 0, 0.001, 0.001])}, ["s"]),
+        ("vqa_accuracy", {"s": trained("red", ["red"] + list("bcdefghij"))}, ["s"]),
+    ],
+)
+def test_training_targets_that_cannot_be_right_are_named(metric, rows, failing):
+    assert targets_that_fail(metric, rows) == failing
 
 
 def test_manifests_name_exactly_these_metrics():
