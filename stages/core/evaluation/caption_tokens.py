@@ -87,6 +87,8 @@ _PATTERNS = (
     rf"({_NUMBER})",
     r"((?:\d{1,4}-)?\d{1,4}/\d{1,4}|['’]\d\d(?=\s))",  # fractions, '05
     rf"({_COMPOUND_PART}(?:[-_]{_COMPOUND_PART})*)",  # t-shirt
+    rf"((?:{_WORD}|{_COMPOUND_PART}(?:[-_]{_COMPOUND_PART})*)\.)[,;:]",  # "cat.," keeps its stop
+    r"((?-i:[A-Z]+(?:[+&][A-Z]+)+)\.)[,;:]",
     rf"({_ALNUM}(?:{_ALNUM}|[.,])*(?:-(?:{_ACRONYM}\.|{_ALNUM}+))+)",  # U.S.-based
     r"((?-i:[A-Z]+(?:[+&][A-Z]+)+))",  # AT&T
     rf"({_SLASHED_PART}(?:/{_SLASHED_PART}){{1,2}})",  # black/white

@@ -61,6 +61,13 @@ TABLE = [
     ("what?! no!!! yes! hm... ok…", "what ?! no !!! yes hm ok"),
     ("man,dog;cat:bird", "man dog cat bird"),
     ("a bench.A dog", "a bench.a dog"),
+    # a full stop directly before , ; : stays with its word, but not with a clitic or fraction
+    ("a cat., a dog.; x-ray.: bird", "a cat. a dog. x-ray. bird"),
+    ("no 12., 3 and 10.,5", "no 12. 3 and 10. ,5"),  # ",5" is a number there
+    ("cat. , dog.) a 3.5., b", "cat dog -rrb- a 3.5 b"),
+    ("Mr.Smith., AT&T.; www.a.com., x", "mr.smith. at&t. www.a.com. x"),
+    ("the dog's., isn't.; cat.,, b", "the dog 's is n't cat. b"),
+    ("t-shirt.; 3rd., café.: 日本., x", "t-shirt. 3rd. café. 日本. x"),
     # symbols, unicode
     ("café naïve Zürich-based 日本", "café naïve zürich-based 日本"),
     ("a + b = c * d @ e", "a + b = c * d @ e"),
