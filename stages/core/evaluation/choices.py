@@ -10,10 +10,12 @@ from string import ascii_uppercase
 
 _BEFORE, _AFTER = r"(?<![A-Za-z0-9_'-])", r"(?![A-Za-z0-9_']|-\w)"
 _NEGATED = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\bnever|\brather than|\binstead of|\bexcept|不是|不选|并非)"
-    r"\W*(?:(?:the|an?|option|answer|choice|letter)\W+)*$",
+    r"(?:\bnot|\bcannot|n't|\bneither|\bnor|\bnever|\brather than|\binstead of|\bexcept"
+    r"|不是|不选|并非)"
+    r"\W*(?:(?:be|the|an?|option|answer|choice|letter)\W+)*$",
     re.IGNORECASE,
 )
+_WRONG = re.compile(r"\W*(?:is|was)(?:n't| not| wrong| incorrect| false)\b", re.IGNORECASE)
 _LED = re.compile(r"\W*([A-Za-z])\s*[).:\]](?!\w)")  # "b. dog", "(b) dog"
 _MARKED = re.compile(
     r"\b(?:option|answer|choice|letter)(?:\s+is)?\W*\b([A-Za-z])(?=\W*$|\s*[.,;:)\]])",
@@ -76,7 +78,8 @@ def _lettered(text: str, options: str) -> set[str]:
         is_word = found[0] in "AI" and re.match(
             r"\s+(?!(?:and|or|is|nor|but)\b)[\w\0]", text[found.end() :]
         )
-        if not is_word and not _denied(text, found.start()):
+        wrong = _WRONG.match(text, found.end())
+        if not (is_word or wrong or _denied(text, found.start())):
             named.add(found[0])
     return named
 
@@ -97,8 +100,9 @@ def parse_choice(prediction: str, choices: Sequence[str], by_text: bool = False)
     if whole or letter:
         return (whole or letter) if by_text else (letter or whole)
     led = _LED.match(text)
-    if led and led[1].upper() in options:
-        return led[1].upper()
+    if led:
+        first, further = led[1].upper(), _lettered(text[led.end() :], options)
+        return first if first in options and further <= {first} else None
     told, rest = _told(text, choices)
     named = told | _lettered(rest, options)
     return named.pop() if len(named) == 1 else None

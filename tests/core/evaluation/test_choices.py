@@ -39,6 +39,15 @@ PETS = ["cat", "dog"]
         ("It is vitamin A", ["vitamin C", "vitamin A"], "B"),
         ("A big dog", ["A cat", "A dog"], "B"),
         ("", ["", "dog"], None),
+        ("A) or B)", PETS, None),
+        ("(A) and (B)", PETS, None),
+        ("A. B.", PETS, None),
+        ("C. cat", PETS, None),
+        ("B. A dog", PETS, "B"),
+        ("It cannot be B", PETS, None),
+        ("Option A is incorrect", PETS, None),
+        ("B, because A is wrong", PETS, "B"),
+        ("A is not right", PETS, None),
     ],
 )
 def test_options_named(output, choices, letter):
