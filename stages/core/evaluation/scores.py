@@ -168,6 +168,20 @@ def targets_that_fail(metric: str, rows: Mapping[str, Row]) -> list[str]:
     ]
 
 
+def report_targets(metric: str, rows: Mapping[str, Row], shown: int = 5) -> None:
+    """Print how many test rows a model that has learnt its targets cannot get right, and which.
+
+    Raises:
+        InputError: as :func:`make_scorer`.
+    """
+    if failing := targets_that_fail(metric, rows):
+        more = ", ..." if len(failing) > shown else ""
+        print(
+            f"test: note: the training target of {len(failing)} of {len(rows)} rows does not score "
+            f"100 under metric {metric}: {', '.join(failing[:shown])}{more}"
+        )
+
+
 def bootstrap_interval(
     scores: np.ndarray, resamples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from stages.core.evaluation.scores import (
     METRICS,
     bootstrap_interval,
     make_scorer,
+    report_targets,
     summarise,
     targets_that_fail,
 )
@@ -100,6 +101,15 @@ def trained(target, *args, **kwargs):
 )
 def test_training_targets_that_cannot_be_right_are_named(metric, rows, failing):
     assert targets_that_fail(metric, rows) == failing
+
+
+def test_the_report_counts_and_names_rows(capsys):
+    rows = {f"test/{i}": trained("no", ["yes"]) for i in range(7)} | {"ok": trained("a", ["a"])}
+    report_targets("accuracy", rows)
+    said = capsys.readouterr().out
+    assert "7 of 8 rows" in said and "test/0, test/1, test/2, test/3, test/4, ..." in said
+    report_targets("accuracy", {"ok": trained("a", ["a"])})
+    assert capsys.readouterr().out == ""
 
 
 def test_manifests_name_exactly_these_metrics():
