@@ -29,6 +29,7 @@ from stages.core.data.faults import FaultList
 from stages.core.data.manifests import Manifest, Split, load_manifest
 from stages.core.data.rows import sound_rows
 from stages.core.data.samples import Converter
+from stages.core.evaluation.scores import report_targets
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 32 << 20  # of embedded images
@@ -98,6 +99,11 @@ def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> 
             split = manifest.split(name)
             converter = Converter(manifest, split, max_pixels, decode=decode)
             _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
+            if name == "test":
+                rows = sound_rows(manifest, split, converter)
+                report_targets(
+                    manifest.metric, {row["sample_id"]: {**row, "images": None} for row in rows}
+                )
         except InputError as error:
             broken.append(name)
             print(f"{name}: {faults.summary()}" if faults else f"{error}")
