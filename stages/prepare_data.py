@@ -17,19 +17,17 @@ row, and writes nothing.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 
 from stages.core.base import artifacts, cli, provenance
 from stages.core.base.config import schema
-from stages.core.base.errors import InputError
 from stages.core.base.sampling import pick
-from stages.core.data.faults import FaultList
-from stages.core.data.manifests import Manifest, Split, load_manifest
+from stages.core.data.manifests import Manifest, load_manifest
 from stages.core.data.rows import sound_rows
 from stages.core.data.samples import Converter
-from stages.core.evaluation.scores import report_targets
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 32 << 20  # of embedded images
@@ -87,55 +85,8 @@ def _batches(rows: Iterator[dict]) -> Iterator[list[dict]]:
         yield batch
 
 
-def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> None:
-    """Print a report on both splits: every fault by row, counts, or a summary of sound rows.
-
-    Raises :class:`InputError` if anything is wrong, after both splits were looked at.
-    """
-    broken = []
-    for name in ("train", "test"):
-        faults = FaultList(tell=print)
-        try:
-            split = manifest.split(name)
-            converter = Converter(manifest, split, max_pixels, decode=decode)
-            _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
-            if name == "test":
-                rows = sound_rows(manifest, split, converter)
-                report_targets(
-                    manifest.metric, {row["sample_id"]: {**row, "images": None} for row in rows}
-                )
-        except InputError as error:
-            broken.append(name)
-            print(f"{name}: {faults.summary()}" if faults else f"{error}")
-    if broken:
-        raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
-
-
-def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
-    """Print what a sound split holds; warn where it differs from what the manifest expects."""
-    ending = (manifest.prompt or "").rpartition("}")[2].strip()
-    count = images = turns = answer_words = as_prompted = pixels = 0
-    for row in rows:
-        count += 1
-        images += len(row["images"])
-        turns += len(row["turns"])
-        answer_words += sum(len(turn["answer"].split()) for turn in row["turns"])
-        as_prompted += sum(turn["question"].endswith(ending) for turn in row["turns"])
-        pixels = max(pixels, (row["width"] or 0) * (row["height"] or 0))
-    print(
-        f"{split.name}: sound. {count} rows, {images} images (largest {pixels} pixels), "
-        f"{turns} turns, {answer_words / turns:.1f} words per answer"
-    )
-    if as_prompted < turns:
-        print(
-            f"{split.name}: note: {turns - as_prompted} of {turns} questions end otherwise than "
-            f"the manifest's prompt ({ending!r}); such rows keep their own prompts"
-        )
-    if note := _unexpected(split.rows, count):
-        print(f"{split.name}: note: {note}")
-
-
-def _unexpected(expected: int | None, count: int) -> str | None:
+def unexpected(expected: int | None, count: int) -> str | None:
+    """What to say of a number of rows that the manifest does not expect."""
     if expected in (None, count):
         return None
     return f"{count} rows where the manifest expects {expected}"
@@ -169,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = load_manifest(args.check or args.manifest, args.root)
     max_pixels = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
     if args.check:
-        check_data(manifest, max_pixels, decode=args.decode)
+        # by name: a check looks at scores, and an edit of a score must not prepare data again
+        tool = import_module("stages.tools.check_data")
+        tool.check_data(manifest, max_pixels, decode=args.decode)
         return
     written = prepare_data(
         manifest,
@@ -181,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         decode=args.decode,
     )
     expected = None if args.rows else manifest.content[args.split].get("rows")
-    if note := _unexpected(expected, written):
+    if note := unexpected(expected, written):
         print(f"warning: {args.manifest}: {args.split}: {note}", file=sys.stderr)
     print(f"{args.out}: {written} rows")
 

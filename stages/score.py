@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stages.core.evaluation.scores import Row, Scorer
     from stages.core.runs.run_sheet import Run, RunSheet
 
-GOLD = ["sample_id", "references", "choices", "box"]  # images stay on disk
+GOLD = ["sample_id", "turns", "references", "choices", "box"]  # images stay on disk
 Scored = dict[tuple[str, tuple[str, ...]], tuple[float, bool]]  # by sample and expert set
 
 

@@ -7,6 +7,7 @@ may exceed 100.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import fsum
 from operator import ge, gt
 from typing import Any
 
@@ -201,4 +202,5 @@ def bootstrap_interval(
 def summarise(scores: np.ndarray, parsed: np.ndarray, *, resamples: int, seed: int) -> Score:
     """The :class:`Score` of samples' scores (n,) and whether their answers were readable (n,)."""
     low, high = bootstrap_interval(scores, resamples, seed)
-    return Score(float(scores.mean()), len(scores), int((~parsed).sum()), low, high)
+    mean = fsum(scores.tolist()) / len(scores)  # its last bit does not depend on memory
+    return Score(mean, len(scores), int((~parsed).sum()), low, high)

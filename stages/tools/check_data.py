@@ -1,0 +1,83 @@
+"""Look at both splits of a task: every fault by row, or a summary, and targets that cannot score.
+
+    cmit check-data my_task.yaml
+
+The same as ``python -m stages.prepare_data --check my_task.yaml``. Nothing is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stages.core.base import cli
+from stages.core.base.config import schema
+from stages.core.base.errors import InputError
+from stages.core.data.faults import FaultList
+from stages.core.data.manifests import Manifest, Split, load_manifest
+from stages.core.data.rows import sound_rows
+from stages.core.data.samples import Converter
+from stages.core.evaluation.scores import report_targets
+from stages.prepare_data import unexpected
+
+
+def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> None:
+    """Print a report on both splits: every fault by row, counts, or a summary of sound rows.
+
+    Raises :class:`InputError` if anything is wrong, after both splits were looked at.
+    """
+    broken = []
+    for name in ("train", "test"):
+        faults = FaultList(tell=print)
+        try:
+            split = manifest.split(name)
+            converter = Converter(manifest, split, max_pixels, decode=decode)
+            _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
+            if name == "test":
+                rows = sound_rows(manifest, split, converter)
+                report_targets(
+                    manifest.metric, {row["sample_id"]: {**row, "images": None} for row in rows}
+                )
+        except InputError as error:
+            broken.append(name)
+            print(f"{name}: {faults.summary()}" if faults else f"{error}")
+    if broken:
+        raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
+
+
+def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
+    """Print what a sound split holds; warn where it differs from what the manifest expects."""
+    ending = (manifest.prompt or "").rpartition("}")[2].strip()
+    count = images = turns = answer_words = as_prompted = pixels = 0
+    for row in rows:
+        count += 1
+        images += len(row["images"])
+        turns += len(row["turns"])
+        answer_words += sum(len(turn["answer"].split()) for turn in row["turns"])
+        as_prompted += sum(turn["question"].endswith(ending) for turn in row["turns"])
+        pixels = max(pixels, (row["width"] or 0) * (row["height"] or 0))
+    print(
+        f"{split.name}: sound. {count} rows, {images} images (largest {pixels} pixels), "
+        f"{turns} turns, {answer_words / turns:.1f} words per answer"
+    )
+    if as_prompted < turns:
+        print(
+            f"{split.name}: note: {turns - as_prompted} of {turns} questions end otherwise than "
+            f"the manifest's prompt ({ending!r}); such rows keep their own prompts"
+        )
+    if note := unexpected(split.rows, count):
+        print(f"{split.name}: note: {note}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__, config=False)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
+    parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
+    parser.add_argument("--decode", action="store_true", help="read every image in full")
+    args = parser.parse_args(argv)
+    limit = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
+    check_data(load_manifest(args.manifest, args.root), limit, decode=args.decode)
+
+
+if __name__ == "__main__":
+    cli.run(main)
