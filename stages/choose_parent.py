@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     losses = {model.task: float(autoencoder.losses(model, rows.z).mean()) for model in models}
     thresholds = autoencoder.read_thresholds(threshold_files, earlier) if required else None
     inputs = {"features": args.features}
-    inputs |= {f"router.{task}": path for task, path in zip(earlier, routers, strict=True)}
+    inputs |= {f"router/{task}": path for task, path in zip(earlier, routers, strict=True)}
     if required:
-        inputs |= {f"threshold.{t}": p for t, p in zip(earlier, threshold_files, strict=True)}
+        inputs |= {f"threshold/{t}": p for t, p in zip(earlier, threshold_files, strict=True)}
     artifacts.write_json(
         "transfer",
         args.out,

@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not distributed.is_first():
         return
     inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
-    inputs |= {"untouched": args.untouched} | {f"state:{name}": given[name] for name in wanted}
+    inputs |= {"untouched": args.untouched} | {f"state/{name}": given[name] for name in wanted}
     artifacts.write_table(
         "predictions",
         args.out,

@@ -112,7 +112,7 @@ def _inputs(args: argparse.Namespace) -> dict[str, Path]:
     found = {"data": args.data} | ({"features": args.features} if args.features else {})
     for flag in ("routers", "thresholds", "transfers"):
         files = cli.paths(getattr(args, flag))
-        found |= {f"{flag}.{task}": path for task, path in zip(args.tasks, files, strict=False)}
+        found |= {f"{flag}/{task}": path for task, path in zip(args.tasks, files, strict=False)}
     return found
 
 

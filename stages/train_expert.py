@@ -103,11 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), *keys)
     method.settings(used)  # a wrong option stops the job before the backbone is loaded
     data = {artifacts.task_of(path)["name"]: path for path in args.data}
-    inputs = {"backbone": args.backbone} | {f"data:{name}": data[name] for name in data}
+    inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
-    inputs |= {f"state:{name}": path for name, path in states.items()}
+    inputs |= {f"state/{name}": path for name, path in states.items()}
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
-    inputs |= {f"match:{path.stem}": path for path in args.match or []}
+    inputs |= {f"match/{path.stem}": path for path in args.match or []}
 
     from stages.core.backbone.load import load_backbone
     from stages.core.experts.job import Job
