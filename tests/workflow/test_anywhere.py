@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stages.core.base.config import complete
+from stages.core.base.errors import InputError
 from tests.helpers.project import Project
 
 
@@ -96,3 +99,67 @@ def test_a_clone_below_a_colon_is_refused(tmp_path: Path) -> None:
     done = snakemake(folder, "-n", "--configfile", "workflow/config/tiny.yaml")
     assert done.returncode != 0
     assert "a clone cannot lie in a path with ':'" in done.stdout + done.stderr
+
+
+HOSTILE = [
+    "with spaces",
+    "it's",
+    'say "hi"',
+    "o$(touch pwned)",
+    "o`touch pwned`",
+    "o;touch pwned;",
+    "o & touch pwned &",
+    "o | touch pwned",
+    "o > pwned",
+    "*",
+    "é 漢 🙂",
+    "$HOME",
+    "!!",
+    "#x",
+    "a/./b//",
+]
+
+
+@pytest.mark.parametrize("output", HOSTILE)
+def test_no_folder_of_results_reaches_a_shell(fresh: Project, tmp_path: Path, output: str) -> None:
+    """Every job's command line runs, with stages that only make their files."""
+    project = fresh.copy(tmp_path / "project")
+    text = (project.folder / "workflow/config/tiny.yaml").read_text()
+    before, after = text.partition("methods:")[0], text.partition("backbone:")[2]
+    path = project.folder / "my config.yaml"
+    path.write_text(f"{before}methods: [dmole, seq_ft]\nbackbone:{after}")
+    content = yaml.safe_load(path.read_text()) | {"output": output}
+    path.write_text(yaml.safe_dump(content, allow_unicode=True))
+    project.config = path.name
+    project.pretend()
+    assert (project.folder / output / "tiny/report.html").is_file()
+    assert (project.folder / output / "tiny/seed0/dmole/experts/tiny_ground/content").is_file()
+    assert not list(tmp_path.rglob("pwned*"))
+
+
+@pytest.mark.parametrize("key", ["output", "manifests", "data_root", "backbone.path"])
+@pytest.mark.parametrize("value", ["", "-rf", "~/x", "a\nb", "a\x00b", "x\n"])
+def test_paths_that_cannot_work_are_refused_in_one_sentence(key: str, value: str) -> None:
+    config = {"stream": "s", "manifests": "m", "tasks": ["t"], "backbone": {"path": "b"}}
+    place, _, last = key.rpartition(".")
+    (config[place] if place else config)[last] = value
+    with pytest.raises(InputError) as caught:
+        complete(config, "my.yaml")
+    message = str(caught.value)
+    assert message.startswith(f"my.yaml: {key}: {value!r}: expected a ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", ["a{b}", "}"])
+def test_braces_in_the_folder_of_results_are_refused(value: str) -> None:
+    config = {"stream": "s", "manifests": "m", "tasks": ["t"], "backbone": {"path": "b"}}
+    with pytest.raises(InputError, match="output: .*no braces"):
+        complete(config | {"output": value}, "my.yaml")
+
+
+@pytest.mark.parametrize("name", ["x\n", "a b", "../x", "$(x)", ""])
+def test_names_are_plain_words(name: str) -> None:
+    config = {"stream": "s", "manifests": "m", "tasks": ["t"], "backbone": {"path": "b"}}
+    for changed in ({"stream": name}, {"tasks": [name]}, {"sweep": name}):
+        with pytest.raises(InputError):
+            complete(config | changed, "my.yaml")

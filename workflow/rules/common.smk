@@ -21,7 +21,7 @@ try:
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
-ROOT = f"{config['output']}/{config['stream']}"
+ROOT = f"{os.path.normpath(config['output'])}/{config['stream']}"
 SUMMARY = f"{ROOT}/sweeps/{config['sweep']}" if config["sweep"] else ROOT
 GPUS = config["gpus"]
 

@@ -70,6 +70,8 @@ def check(value: Any, schema_name: str, where: str) -> None:
         extra = min(set(fault.instance) - set(fault.schema.get("properties", {})))
         dotted = f"{key}.{extra}" if key else extra
         raise unknown("key", extra, fault.schema.get("properties", {}), f"{where}: {dotted}")
+    if fault.validator == "pattern" and "says" in fault.schema:
+        raise InputError(f"{where}: {key}: {fault.instance!r}: expected {fault.schema['says']}")
     more = f" ({len(faults) - 1} more faults)" if len(faults) > 1 else ""
     raise InputError(f"{where}: {key or 'top level'}: {fault.message}.{more}")
 
