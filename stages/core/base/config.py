@@ -5,6 +5,7 @@ its allowed values and its default. A preset only sets switches that the user le
 """
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,21 @@ def _set(config: dict, dotted: str, value: Any) -> None:
     config[last] = value
 
 
+def _check_finite(value: Any, where: str, key: str = "") -> None:
+    """YAML has .nan and .inf; no key of ours can be one."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_finite(item, where, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, where, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: {key}: {value} is no number that can be used.")
+
+
 def complete(config: dict, where: str) -> dict:
     """A user's config checked, with the preset and then the defaults filled in."""
+    _check_finite(config, where)
     check(config, "config", where)
     filled = json.loads(json.dumps(config))
     for dotted, value in PRESETS[filled.get("preset", "recommended")].items():
@@ -138,6 +152,19 @@ def find_config(text: str) -> Path:
     return known[text]
 
 
+FREE = ("method_options", "training.per_task")  # mappings whose keys are the user's
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys; an empty mapping is a leaf."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
 def with_variant(config: dict, name: str) -> dict:
     """The config under which a method or a named variant of it runs."""
     if name not in config["variants"]:
@@ -145,9 +172,15 @@ def with_variant(config: dict, name: str) -> dict:
     changed = json.loads(json.dumps(config))
     for dotted, value in config["variants"][name]["set"].items():
         try:
-            _get(changed, dotted)
+            before = _get(changed, dotted)
         except KeyError:
-            raise InputError(f"variants.{name}.set: no config key {dotted!r}.") from None
+            raise unknown("key", dotted, leaves(changed), f"variants.{name}.set") from None
+        if isinstance(before, dict) and dotted not in FREE:
+            example = ", ".join(f"{dotted}.{key}" for key in sorted(before)[:2])
+            raise InputError(
+                f"variants.{name}.set.{dotted}: would replace the whole section; name its keys, "
+                f"such as {example}."
+            )
         _set(changed, dotted, value)
     check(changed, "config", f"variants.{name}")
     return changed

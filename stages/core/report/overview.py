@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.core.base.config import complete, schema
+from stages.core.base.config import complete, leaves, schema
 from stages.core.report.page import Cell, Section, Table
 from stages.core.runs.results import Results
 
@@ -21,16 +21,6 @@ SWITCHES = (
     "expert",
     "training",
 )
-
-
-def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping with dotted keys; an empty mapping is a leaf."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 def differences(config: dict) -> list[tuple[str, Any, Any]]:

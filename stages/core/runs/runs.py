@@ -106,11 +106,35 @@ class Runs:
             for key in change["set"]:
                 if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
                     raise unknown("key", key, changeable, f"variants.{variant}.set")
+        self._check_output()
+        for name in ("", *self.methods):
+            self._check_batches(name)
         for task in self.config["training"]["per_task"]:
             if task not in self.config["tasks"]:
                 raise unknown("task", task, self.config["tasks"], "training.per_task")
         for task in self.config["tasks"]:
             self.manifest(task)
+
+    def _check_output(self) -> None:
+        folder = Path(self.config["output"])
+        for part in (folder, *folder.parents):
+            if part.exists() and not part.is_dir():
+                raise InputError(f"output: {part} is a file; name a folder.")
+
+    def _check_batches(self, name: str) -> None:
+        """Every process of a training job needs as many rows of a step."""
+        training, processes = self.config_of(name)["training"], self.config["gpus"]["training"]
+        for task, changes in {"": {}, **training["per_task"]}.items():
+            settings = training | changes
+            batch, most = settings["batch_size"], settings["micro_batch_size"]
+            micro = min(most, batch // processes)
+            if not micro or batch % (micro * processes):
+                where = f"training.per_task.{task}" if task else "training"
+                raise InputError(
+                    f"{f'variants.{name}: ' * (name in self.config['variants'])}{where}.batch_size "
+                    f"{batch}: must be a multiple of micro_batch_size ({most}) x gpus.training "
+                    f"({processes}), or of gpus.training alone where it is smaller."
+                )
 
     def manifest(self, task: str) -> Manifest:
         """A task's checked manifest.

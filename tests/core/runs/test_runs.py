@@ -70,7 +70,7 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
         ({"routing.second": "rank"}, {"route_samples", "predict"}),
         ({"routing.threshold_scale": 2.0}, {"route_samples", "predict"}),
         ({"budget.ratio": 0.25}, {"allocate_experts", *AFTER_TRAINING}),
-        ({"budget": {"ratio": 0.25, "modality": "even"}}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"method_options": {"replay": {"samples": 3}}}, set()),  # of another method
         ({"allocation.strategy": "random"}, {"allocate_experts", *AFTER_TRAINING}),
         ({"training.epochs": 2}, AFTER_TRAINING),
         ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
@@ -179,7 +179,7 @@ def test_states_that_may_answer() -> None:
         ({"variants": {"dmole": {"method": "dmole", "set": {}}}}, "a method has this name"),
         (
             {"variants": {"v": {"method": "dmole", "set": {"budget.ration": 1}}}},
-            "no config key 'budget.ration'",
+            "variants.v.set: unknown key 'budget.ration'. Did you mean 'budget.ratio'",
         ),
         (
             {"variants": {"v": {"method": "dmole", "set": {"budget.ratio": 2}}}},
@@ -208,9 +208,50 @@ def test_states_that_may_answer() -> None:
         ({"method_options": {"replya": {}}}, "unknown method 'replya'. Did you mean 'replay'"),
         ({"method_options": {"replay": {"sample": 3}}}, "method_options.replay: unknown option"),
         ({"manifests": "tests/data/none"}, "tests/data/none"),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"budget": {"ratio": 0.25}}}}},
+            "variants.v.set.budget: would replace the whole section; name its keys",
+        ),
+        ({"output": "README.md"}, "output: README.md is a file; name a folder"),
+        ({"output": "README.md/below"}, "output: README.md is a file"),
+        (
+            {"training": {"batch_size": 10, "micro_batch_size": 4}},
+            "training.batch_size 10: must be a multiple of micro_batch_size (4) x gpus",
+        ),
+        (
+            {"training": {"per_task": {"tiny_choice": {"batch_size": 7, "micro_batch_size": 2}}}},
+            "training.per_task.tiny_choice.batch_size 7",
+        ),
+        (
+            {"training": {"batch_size": 6, "micro_batch_size": 2}, "gpus": {"training": 4}},
+            "gpus.training (4)",
+        ),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"training.batch_size": 9}}}},
+            "variants.v: training.batch_size 9",
+        ),
     ],
 )
 def test_faults_are_named_with_their_place(changes: dict, message: str) -> None:
     with pytest.raises(InputError) as caught:
         plan(**changes).check()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater than the maximum"),
+        ({"seeds": [-1]}, "seeds.0: -1 is less than the minimum"),
+        ({"router": {"learning_rate": float("nan")}}, "router.learning_rate: nan is no number"),
+        ({"threshold": {"factor": float("inf")}}, "threshold.factor: inf is no number"),
+        (
+            {"variants": {"v": {"method": "dmole", "set": {"budget.ratio": float("-inf")}}}},
+            "variants.v.set.budget.ratio: -inf is no number",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(**changes)
     assert message in str(caught.value)
