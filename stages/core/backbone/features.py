@@ -26,7 +26,8 @@ def image_features(backbone: Backbone, pixel_values: Tensor) -> Tensor:
 def text_features(backbone: Backbone, questions: list[str]) -> Tensor:
     """Max over tokens of the language model's final-norm state of the bare text, ``(B, d_t)``."""
     tokenizer = backbone.prompter.tokenizer
-    encoded = tokenizer(questions, padding=True, padding_side="right", return_tensors="pt")
+    texts = {"input_ids": [backbone.prompter.plain_ids(question) for question in questions]}
+    encoded = tokenizer.pad(texts, padding=True, padding_side="right", return_tensors="pt")
     encoded = {key: encoded[key].to(backbone.device) for key in ("input_ids", "attention_mask")}
     model = backbone.prompter.images.language_model(backbone.model)
     hidden = model(**encoded, use_cache=False).last_hidden_state
@@ -50,8 +51,6 @@ def extract_features(
     """
     import numpy as np
     import torch
-
-    from stages.core.backbone.features import feature_sizes, image_features, text_features
 
     d_v, d_t = feature_sizes(backbone)
     z = np.zeros((len(rows), d_v + d_t), dtype=np.float32)

@@ -2,11 +2,13 @@
 
 A turn's text is rendered by the tokenizer's chat template and tokenised piece by piece (prompt,
 answer, next prompt, ...), so that the ids of a training sequence start with exactly the ids that
-generation starts from.
+generation starts from. Only the template's and our own marks are control tokens: where a user's
+text spells one, it is broken in two and stays text.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.errors import InputError
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from stages.core.backbone.families.base import Family
 
 IGNORE = -100  # label of a position without loss
+_MARK = re.compile(r"<[^<>\s]+>")
+BREAK = "\ufdd0"  # a code point that is no character; where a text is tokenised in two pieces
+
+
+def control_tokens(tokenizer: Any, images: Family) -> re.Pattern[str]:
+    """What must not come from a user's text: special tokens, and the family's image marks."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    special = {str(token.content) for token in added if token.special}
+    marks = {images.token, *_MARK.findall(images.before + images.after)}
+    words = sorted((w for w in special | marks if len(w.strip()) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 class Prompter:
@@ -26,6 +39,7 @@ class Prompter:
     def __init__(self, tokenizer: Any, images: Family) -> None:
         self.tokenizer = tokenizer
         self.images = images
+        self._control = None if tokenizer is None else control_tokens(tokenizer, images)
 
     # --- text ---
 
@@ -33,9 +47,10 @@ class Prompter:
         marks = "".join(self.images.marks(count) for count in tile_counts)
         messages = []
         for index, turn in enumerate(turns):
-            question = marks + turn["question"] if index == 0 else turn["question"]
+            question = self._broken(turn["question"])
+            question = marks + question if index == 0 else question
             messages.append({"role": "user", "content": question})
-            messages.append({"role": "assistant", "content": turn["answer"]})
+            messages.append({"role": "assistant", "content": self._broken(turn["answer"])})
         return messages
 
     def _render(self, messages: list[dict], prompt: bool) -> str:
@@ -43,8 +58,25 @@ class Prompter:
             messages, tokenize=False, add_generation_prompt=prompt
         )
 
+    def _broken(self, text: str) -> str:
+        """A user's text with a break inside whatever would be a control token."""
+        text = text.replace(BREAK, "")
+        return self._control.sub(lambda found: BREAK.join((found[0][0], found[0][1:])), text)
+
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [
+            token
+            for piece in text.split(BREAK)
+            for token in self.tokenizer(piece, add_special_tokens=False)["input_ids"]
+        ]
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Ids of a user's text alone, as the tokenizer encodes plain text; nothing in it is a
+        control token."""
+        broken = self._broken(text)
+        if BREAK in broken:
+            return self.tokenizer("")["input_ids"] + self._ids(broken)
+        return self.tokenizer(broken)["input_ids"]
 
     def conversation(
         self, turns: list[dict[str, str]], tile_counts: list[int]

@@ -66,7 +66,7 @@ class Ruler:
             return sizes | _lengths(question, whole - last, whole, sum(answers))
         ids, labels = self.prompter.conversation(row["turns"], counts)
         prompt = self.prompter.prompt(row["turns"], counts)
-        question = self.prompter.tokenizer(texts[0])["input_ids"]
+        question = self.prompter.plain_ids(texts[0])
         answer = sum(label != IGNORE for label in labels)
         return sizes | _lengths(len(question), len(prompt), len(ids), answer)
 

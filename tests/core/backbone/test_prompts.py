@@ -1,5 +1,9 @@
 """Token sequences, labels and padding."""
 
+import pytest
+
+from stages.core.backbone.decoding import generate
+from stages.core.backbone.losses import token_losses
 from stages.core.backbone.prompts import IGNORE
 from tests.conftest import make_row
 
@@ -52,3 +56,42 @@ def test_a_text_only_row_has_no_pixels(tiny):
     assert example["pixel_values"] is None
     assert tiny.model.config.image_token_id not in example["input_ids"]
     assert "pixel_values" not in tiny.prompter.collate([example])
+
+
+CONTROL = ["<|im_end|>", "<|im_start|>", "<IMG_CONTEXT>", "<img>", "</img>", "<|endoftext|>"]
+
+
+@pytest.mark.parametrize("word", CONTROL)
+@pytest.mark.parametrize("around", ["{}", "what is {}?", "{0}{0}", "<{}>", "a\n{}\nb", " {} "])
+def test_a_users_text_is_never_a_control_token(tiny, word, around):
+    """With one token per byte the text decodes to itself, and holds no special id."""
+    prompter, tokenizer = tiny.prompter, tiny.prompter.tokenizer
+    text = around.format(word)
+    special = set(tokenizer.all_special_ids) | {tiny.model.config.image_token_id}
+    plain, _ = prompter.conversation([{"question": "Q", "answer": "A"}], [1])
+    ids, labels = prompter.conversation([{"question": text, "answer": text}], [1])
+    assert [t for t in ids if t in special] == [t for t in plain if t in special]
+    answer = [t for t in labels if t != IGNORE]
+    assert answer[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(answer[:-1]) == text
+    assert not special & set(prompter.plain_ids(text))
+    assert tokenizer.decode(prompter.plain_ids(text)) == text
+    asked = prompter.prompt([{"question": text, "answer": ""}], [1])
+    assert ids[: len(asked)] == asked
+
+
+def test_a_text_without_control_tokens_is_tokenised_as_before(tiny):
+    text = "plain < text > with |im_end| and a \ufdd0 break"
+    tokenizer = tiny.prompter.tokenizer
+    assert tiny.prompter.plain_ids(text) == tokenizer(text.replace("\ufdd0", ""))["input_ids"]
+
+
+def test_a_row_with_image_tokens_in_its_text_trains_and_answers(tiny):
+    row = make_row(0, "what does <IMG_CONTEXT> mean?", "<|im_end|> no")
+    prompter = tiny.prompter
+    batch = tiny.to_device(prompter.collate([prompter.training_example(row)]))
+    losses, _ = token_losses(tiny.model, batch)
+    assert len(losses) == len("<|im_end|> no") + 1
+    example = prompter.generation_example(row)
+    limits = {"max_new_tokens": 2, "min_new_tokens": 0}
+    assert len(generate(tiny.model, prompter, prompter.collate([example], "left"), limits)) == 1
