@@ -124,7 +124,7 @@ class TestCommand:
         }  # fmt: skip
         notes = artifacts.metadata(folder / "out.parquet")
         assert (notes["task"], notes["method"]) == ("b", "dmole")
-        assert "thresholds.c" in notes["provenance"]["inputs"]
+        assert "thresholds/c" in notes["provenance"]["inputs"]
 
     def test_an_edited_threshold_counts(self, folder) -> None:
         path = folder / "c.json"

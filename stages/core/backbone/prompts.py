@@ -61,7 +61,9 @@ class Prompter:
     def _broken(self, text: str) -> str:
         """A user's text with a break inside whatever would be a control token."""
         text = text.replace(BREAK, "")
-        return self._control.sub(lambda found: BREAK.join((found[0][0], found[0][1:])), text)
+        return (self._control or _MARK).sub(
+            lambda found: BREAK.join((found[0][0], found[0][1:])), text
+        )
 
     def _ids(self, text: str) -> list[int]:
         return [

@@ -66,9 +66,9 @@ class Ruler:
             return sizes | _lengths(question, whole - last, whole, sum(answers))
         ids, labels = self.prompter.conversation(row["turns"], counts)
         prompt = self.prompter.prompt(row["turns"], counts)
-        question = self.prompter.plain_ids(texts[0])
+        asked_ids = self.prompter.plain_ids(texts[0])
         answer = sum(label != IGNORE for label in labels)
-        return sizes | _lengths(len(question), len(prompt), len(ids), answer)
+        return sizes | _lengths(len(asked_ids), len(prompt), len(ids), answer)
 
     def typical(self, typical: dict[str, Any]) -> dict[str, float]:
         """The sizes of a row that a manifest describes."""

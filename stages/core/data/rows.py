@@ -1,6 +1,6 @@
 """The checked rows of a split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stages.core.base.errors import InputError
 from stages.core.data.faults import FaultList, RowError
@@ -23,10 +23,13 @@ def sound_rows(
     faults = FaultList() if faults is None else faults
     read = readers.reader(split)
     names: set[str] = set()
+    seen, columns = False, list[str]()
     position = -1
     for position, (where, raw) in enumerate(readers.rows(split)):
         if chosen is not None and position not in chosen:
             continue
+        if not columns and isinstance(raw, Mapping):
+            columns = sorted(map(str, raw))
         try:
             record = read(raw)
             name = _name(record.id, split, position, names)
@@ -37,10 +40,16 @@ def sound_rows(
         for other in found:
             faults.add(where, other)
         if row is not None:
+            seen = seen or bool(row["images"])
             yield row
     what = f"{manifest.path}: {split.name}"
     if faults:
         raise faults.error(what)
+    if names and not seen and split.fields.get("image", "") is not None:
+        raise InputError(
+            f"{what}: no row has an image. Columns found: {', '.join(columns) or 'none'}. Say "
+            "under 'fields' which holds it (image: NAME), or that there is none (image: null)."
+        )
     if position < 0:
         chosen_by = f" with split = {split.selected!r}" if split.selected else ""
         raise InputError(

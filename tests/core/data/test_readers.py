@@ -1,9 +1,12 @@
 """Readers: containers, columns, joins, and what they say of broken files."""
 
+import codecs
+import gzip
 import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +17,7 @@ from stages.core.data.faults import RowError
 from stages.core.data.manifests import Split
 from stages.core.data.readers import containers
 from stages.core.data.readers import formats as readers
-from stages.core.data.readers.record import Record, from_mapping
+from stages.core.data.readers.record import Record, from_mapping, texts
 
 
 def split(path, form, name="train", **options) -> Split:
@@ -77,7 +80,6 @@ def test_an_empty_array_has_no_items(tmp_path, text):
     ("text", "sound"),
     [
         ("", 0),
-        ('{"a": 1}', 0),
         ('[{"a": 1}', 0),
         ('[{"a": 1},', 1),
         ('[{"a": 1}, {"a": 2', 1),
@@ -195,7 +197,7 @@ def test_turns_images_and_text_only_rows():
     ("turns", "image", "kind"),
     [
         ([], "a.png", "empty conversation"),
-        ("text", "a.png", "empty conversation"),
+        ("text", "a.png", "broken conversation"),
         (said("Q"), "a.png", "broken conversation"),
         (said("Q", "A", "Q"), "a.png", "broken conversation"),
         (said("Q", "A", first="gpt"), "a.png", "broken conversation"),
@@ -230,7 +232,7 @@ def test_faulty_conversations(turns, image, kind):
         ("answers", ["", ""], "empty answer"),
         ("choices", "A B", "wrong type"),
         ("choices", ["A", ""], "bad choices"),
-        ("answer_index", "1", "wrong type"),
+        ("answer_index", "one", "wrong type"),
         ("answer_index", True, "wrong type"),
         ("box", [1, 2, 3], "bad box"),
         ("box", "1,2,3,4", "bad box"),
@@ -436,3 +438,110 @@ def test_datasets_names_files_it_does_not_know(tmp_path):
     (tmp_path / "rows.xls").write_text("x")
     with pytest.raises(InputError, match=r"unknown file type '\.xls'"):
         read(split(tmp_path / "rows.xls", "datasets"))
+
+
+# --- spellings, numbers and files that people have ------------------------------------------------
+
+ROLES = [
+    [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Q"},
+     {"from": "gpt", "value": "A"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"},
+     {"role": "assistant", "content": "A"}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("turns", ROLES)
+@pytest.mark.parametrize("column", ["conversations", "messages"])
+@pytest.mark.parametrize("text", [False, True])
+def test_roles_and_system_turns_are_read(turns, column, text):
+    row = {"image": "a.png", column: json.dumps(turns) if text else turns}
+    record = from_mapping(row, {"image": "image", "conversations": "conversations"})
+    assert record.turns == (("Be brief.\nQ", "A"),)
+
+
+@pytest.mark.parametrize("column", ["image", "images", "image_path", "img", "file_name"])
+@pytest.mark.parametrize("value", ["a.png", ["a.png"]])
+def test_common_spellings_of_the_image_column(column, value):
+    record = from_mapping({column: value, "question": "Q"}, {"image": "image"})
+    assert record.images == ("a.png",)
+
+
+def test_a_column_that_the_manifest_names_stands_alone():
+    with pytest.raises(RowError, match="picture"):
+        from_mapping({"image": "a.png"}, {"image": "picture"})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("007", "007"), ("NA", "NA"), (7.0, "7"), (3.5, "3.5"), (1e5, "100000"), (12, "12")],
+)
+def test_numbers_are_their_digits(value, text):
+    assert texts(value, "answers") == (text,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, float("nan")]])
+def test_a_number_that_is_none_is_a_missing_answer(value):
+    with pytest.raises(RowError) as caught:
+        texts(value, "answers")
+    assert caught.value.kind == "missing answer"
+
+
+def test_float32_columns_give_their_shortest_digits(tmp_path):
+    path = tmp_path / "t.parquet"
+    values = np.array([0.1, 2.0, 3.14], dtype=np.float32)
+    pq.write_table(pa.table({"answers": pa.array(values)}), path)
+    rows = [row for _, row in containers.parquet(path, ["answers"], [])]
+    assert [texts(row["answers"], "answers") for row in rows] == [("0.1",), ("2",), ("3.14",)]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_byte_order_mark_is_skipped_and_gz_is_unpacked(tmp_path, mark, packed):
+    path = tmp_path / ("t.jsonl.gz" if packed else "t.jsonl")
+    pack = gzip.compress if packed else bytes
+    path.write_bytes(pack(mark + b'{"a": 1}\n\n{"a": 2}\n'))
+    assert [containers.loads(raw) for _, raw in containers.lines(path)] == [{"a": 1}, {"a": 2}]
+    path.write_bytes(pack(mark + b'[{"a": 1}]'))
+    assert [raw for _, raw in containers.array(path)] == [{"a": 1}]
+    assert containers.whole(path) == [{"a": 1}]
+
+
+def test_lines_and_arrays_taken_for_each_other_name_the_right_format(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text('[{"a": 1}]')
+    with pytest.raises(RowError, match="format llava_json reads arrays") as caught:
+        list(containers.lines(path))
+    assert caught.value.kind == "wrong format"
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(RowError, match="internvl_jsonl"):
+        list(containers.array(path))
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_coco_ids_that_come_twice_are_a_fault(coco, name):
+    def twice(content):
+        content["images"].append(dict(content["images"][0]))
+
+    with pytest.raises(InputError, match=r"images\[\d\]: id \w+ again"):
+        read(split(coco(twice), "coco_captions", name))
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_coco_ids_as_text_match_numbers(coco, name):
+    expected = len(read(split(coco(), "coco_captions", name)))
+
+    def as_text(content):
+        for image in content["images"]:
+            image["id"] = str(image["id"])
+
+    assert len(read(split(coco(as_text), "coco_captions", name))) == expected
+
+
+def test_values_of_a_csv_file_are_its_text(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("\ufeffid,answers\n1,007\n2,NA\n3,1e5\n4,null\n5,3.50\n6,\n7,a,b\n8\n")
+    rows = [row for _, row in containers.table(path, ["answers"])]
+    assert [row["answers"] for row in rows[:6]] == ["007", "NA", "1e5", "null", "3.50", ""]
+    assert all(isinstance(row, RowError) for row in rows[6:])
+    with pytest.raises(InputError, match="unknown column 'answer'. Did you mean 'answers'"):
+        list(containers.table(path, ["answer"]))

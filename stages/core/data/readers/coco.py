@@ -32,9 +32,25 @@ def _part(split: "Split", content: Any, key: str) -> list:
     return found
 
 
-def _key(entry: Any, name: str) -> str | int | None:
+def _key(entry: Any, name: str) -> str | None:
+    """An id as text: 7 and "7" are one."""
     found = entry.get(name) if isinstance(entry, dict) else None
-    return found if isinstance(found, str | int) else None
+    return str(found) if isinstance(found, str | int) else None
+
+
+def _by_id(split: "Split", images: list) -> dict[str, dict]:
+    """Images by id.
+
+    Raises :class:`InputError` if an id comes twice, for then captions have two images.
+    """
+    found: dict[str, dict] = {}
+    for i, image in enumerate(images):
+        key = _key(image, "id")
+        if key in found:
+            raise InputError(f"{split.path}: images[{i}]: id {key} again; ids must differ.")
+        if key is not None:
+            found[key] = image
+    return found
 
 
 def _row(image: dict, identity: Any, captions: list) -> dict:
@@ -50,7 +66,7 @@ def _by_image(split: "Split", images: list, annotations: list) -> containers.Row
     for annotation in annotations:
         if isinstance(annotation, dict):
             captions[_key(annotation, "image_id")].append(annotation.get("caption"))
-    known = {_key(image, "id") for image in images} - {None}
+    known = _by_id(split, images)
     for i, image in enumerate(images):
         found = _key(image, "id")
         row = _row(image, found, captions[found]) if isinstance(image, dict) else image
@@ -61,11 +77,10 @@ def _by_image(split: "Split", images: list, annotations: list) -> containers.Row
 
 
 def _by_caption(split: "Split", images: list, annotations: list) -> containers.Rows:
-    by_id = {_key(image, "id"): image for image in images}
-    by_id.pop(None, None)
+    by_id = _by_id(split, images)
     for i, annotation in enumerate(annotations):
         where = f"{split.path}: annotations[{i}]"
-        image = by_id.get(_key(annotation, "image_id"))
+        image = by_id.get(_key(annotation, "image_id") or "")
         if not isinstance(image, dict):
             yield where, RowError("unknown image", "no such image_id")
         else:

@@ -4,12 +4,17 @@ Each gives ``(where, raw)`` pairs, file and line or row, counted from 1; a raw v
 mapping through :func:`loads`, so that a broken line is one fault and the next line still counts.
 """
 
+import codecs
+import csv
+import gzip
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,14 +26,25 @@ LONGEST_TOKEN = 64  # a token of JSON cut at the window's end starts at most so 
 PARQUET_ROWS = 64  # rows held at once: images may be embedded
 
 
+ARRAY = "format llava_json"
+LINES = "formats internvl_jsonl, vqa_jsonl, choice_jsonl and skvg"
+
 Rows = Iterator[tuple[str, Any]]
+
+
+def opened(path: Path) -> Any:
+    """A file's bytes; one whose name ends in .gz is unpacked."""
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def lines(path: Path) -> Rows:
     """The lines of a file as bytes; blank ones are skipped."""
-    with path.open("rb") as handle:
+    with opened(path) as handle:
         for number, line in enumerate(handle, start=1):
-            if not line.isspace():
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if number == 1 and line.lstrip().startswith(b"["):
+                raise RowError("wrong format", f"{path} is one JSON array; {ARRAY} reads arrays")
+            if line and not line.isspace():
                 yield f"{path}:{number}", line
 
 
@@ -53,8 +69,10 @@ def array(path: Path) -> Rows:
     """
     count = 0
     try:
-        with path.open(encoding="utf-8") as handle:
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as handle:
             text = _JsonText(handle)
+            if text.peek() == "{":
+                raise RowError("wrong format", f"{path} has no array; {LINES} read JSON lines")
             text.take("[")
             while text.peek() != "]" or count:
                 count += 1
@@ -125,11 +143,40 @@ class _JsonText:
 def whole(path: Path) -> Any:
     """A JSON file's content, for files that must be joined before they can be read by rows."""
     try:
-        return json.loads(path.read_bytes().decode("utf-8"))
+        with opened(path) as handle:
+            return json.loads(handle.read().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}: {error.reason}.") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+
+
+def table(path: Path, required: Iterable[str]) -> Rows:
+    """The rows of a CSV file, every value as its text: 007 stays 007, and NA is a word.
+
+    Raises :class:`InputError` for an absent required column.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle, restkey="", strict=True)
+        try:
+            present = reader.fieldnames or []
+            for column in required:
+                if column not in present:
+                    raise unknown("column", column, present, str(path))
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                short = "" in row or None in row.values()
+                fault = RowError("broken row", f"not as many values as columns ({len(present)})")
+                yield where, fault if short else row
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8: {error.reason}.") from None
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not readable as CSV: {error}.") from None
+
+
+def _shortest(value: float | None) -> float | None:
+    """A float32 as the number that its shortest digits say, 0.1 instead of 0.10000000149."""
+    return None if value is None else float(str(np.float32(value)))
 
 
 def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Rows:
@@ -145,9 +192,10 @@ def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Row
                     raise unknown("column", column, present, str(path))
             wanted = sorted({*required, *optional} & set(present))
             number = 0
+            short = [n for n in wanted if table.schema_arrow.field(n).type == pa.float32()]
             for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}: row {number}", row
+                    yield f"{path}: row {number}", row | {n: _shortest(row[n]) for n in short}
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not readable as Parquet: {error}") from None

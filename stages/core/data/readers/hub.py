@@ -18,7 +18,6 @@ BUILDERS = {
     ".arrow": "arrow",
     ".json": "json",
     ".jsonl": "json",
-    ".csv": "csv",
 }
 
 
@@ -29,6 +28,9 @@ def rows(split: "Split") -> containers.Rows:
     """
     from datasets import Image
 
+    if split.path and split.path.suffix == ".csv":
+        yield from containers.table(split.file, [c for c in split.fields.values() if c])
+        return
     dataset = _load(split)
     features = dataset.features or {}
     for column in filter(None, split.fields.values()):
@@ -54,7 +56,7 @@ def _load(split: "Split"):
         if split.path.is_file():
             builder, files = BUILDERS.get(split.path.suffix), {name: str(split.path)}
             if builder is None:
-                raise unknown("file type", split.path.suffix, BUILDERS, str(split.path))
+                raise unknown("file type", split.path.suffix, [*BUILDERS, ".csv"], str(split.path))
             return load_dataset(builder, data_files=files, split=name, streaming=True)
         if any((split.path / mark).is_file() for mark in SAVED):
             loaded = load_from_disk(str(split.path))

@@ -1,5 +1,7 @@
 """One row as its source gives it, before any prompt is applied: the readers' common result."""
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ NAMES = (
     *("id", "image", "question", "answers", "choices", "answer_index", "knowledge"),
     *("box", "width", "height", "conversations"),
 )
+IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
+TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
+SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 MARKER = "<image>"
 _MARKER = re.compile(rf"{MARKER}\n?")
 
@@ -45,9 +50,10 @@ def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool 
     if not isinstance(row, Mapping):
         raise RowError("wrong type", f"a row is an object with named values, not {_kind(row)}")
     value = {name: row.get(column) for name, column in fields.items() if column}
-    images = _images(value.get("image"))
-    if value.get("conversations") is not None:
-        return Record(_id(value), images, turns=_turns(value["conversations"], len(images)))
+    images = _images(_either(row, value, fields, "image", IMAGE_COLUMNS))
+    said = _either(row, value, fields, "conversations", TURN_COLUMNS)
+    if said is not None:
+        return Record(_id(value), images, turns=_turns(said, len(images)))
     if fields.get("image") and not images and not text_only:
         raise RowError("missing image", f"no {fields['image']!r}")
     return Record(
@@ -63,6 +69,16 @@ def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool 
     )
 
 
+def _either(
+    row: Mapping, value: Mapping, fields: Mapping, name: str, others: tuple[str, ...]
+) -> Any:
+    """A value under the format's own column, else under another common spelling of it; a column
+    that a manifest names stands alone."""
+    if value.get(name) is not None or fields.get(name) != name:
+        return value.get(name)
+    return next((row[other] for other in others if row.get(other) is not None), None)
+
+
 def texts(value: Any, column: str) -> tuple[str, ...]:
     """One answer or a list of answers; numbers become their digits.
 
@@ -72,10 +88,17 @@ def texts(value: Any, column: str) -> tuple[str, ...]:
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise RowError("wrong type", f"{column!r} holds {_kind(item)}, expected text")
-    found = tuple(str(item).strip() for item in items)
+    if any(isinstance(item, float) and not math.isfinite(item) for item in items):
+        raise RowError("missing answer", f"{column!r} holds a number that is none (NaN, Infinity)")
+    found = tuple(_digits(item).strip() for item in items)
     if found and not any(found):
         raise RowError("empty answer", f"{column!r} holds no text")
     return found
+
+
+def _digits(item: str | int | float) -> str:
+    """A number as its digits; a whole one without decimals."""
+    return str(int(item)) if isinstance(item, float) and item.is_integer() else str(item)
 
 
 def _kind(value: Any) -> str:
@@ -122,6 +145,8 @@ def _choices(value: Mapping, fields: Mapping) -> tuple[str, ...] | None:
 
 def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
     found = value.get(name)
+    if isinstance(found, str) and found.strip().isdecimal():  # of a CSV file
+        return int(found)
     if found is None or (isinstance(found, int) and not isinstance(found, bool)):
         return found
     raise RowError("wrong type", f"{fields[name]!r}: expected a whole number, found {_kind(found)}")
@@ -150,17 +175,41 @@ def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
 
 
 def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
-    """(question, answer) pairs of a human/gpt conversation, image markers taken out."""
+    """(question, answer) pairs of a conversation, image markers taken out; what a system turn says
+    stands before the first question."""
+    conversations, system = _without_system(_from_text(conversations))
     if not isinstance(conversations, list | tuple) or not conversations:
         raise RowError("empty conversation", "no turns")
     if len(conversations) % 2:
         raise RowError("broken conversation", f"{len(conversations)} turns: the last has no answer")
     said = [_said(turn, ("human", "gpt")[i % 2], i) for i, turn in enumerate(conversations)]
+    said[0] = f"{system}\n{said[0]}" if system else said[0]
     plain = _without_markers(said, n_images)
     for i, text in enumerate(plain):
         if not text:
             raise RowError("empty answer" if i % 2 else "empty question", f"turn {i} is empty")
     return tuple(zip(plain[::2], plain[1::2], strict=True))
+
+
+def _from_text(conversations: Any) -> Any:
+    """A conversation that a table holds as JSON text, as what the text says."""
+    if not isinstance(conversations, str):
+        return conversations
+    try:
+        return json.loads(conversations)
+    except json.JSONDecodeError as error:
+        raise RowError("broken conversation", f"text that is no JSON: {error.msg}") from None
+
+
+def _without_system(conversations: Any) -> tuple[Any, str]:
+    """The turns after a system turn in front, and its text."""
+    first = conversations[0] if isinstance(conversations, list | tuple) and conversations else None
+    if not isinstance(first, Mapping) or first.get("from", first.get("role")) != "system":
+        return conversations, ""
+    text = first.get("value", first.get("content"))
+    if not isinstance(text, str):
+        raise RowError("broken conversation", "the system turn has no text")
+    return conversations[1:], text.strip()
 
 
 def _without_markers(said: list[str], n_images: int) -> list[str]:
@@ -179,11 +228,14 @@ def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
 
 
 def _said(turn: Any, speaker: str, index: int) -> str:
-    if not isinstance(turn, Mapping) or not isinstance(turn.get("value"), str):
-        raise RowError("broken conversation", f"turn {index} has no text under 'value'")
-    if turn.get("from") != speaker:
-        found = turn.get("from")
+    turn = turn if isinstance(turn, Mapping) else {}
+    text, found = turn.get("value", turn.get("content")), turn.get("from", turn.get("role"))
+    if not isinstance(text, str):
+        raise RowError(
+            "broken conversation", f"turn {index} has no text under 'value' (or 'content')"
+        )
+    if SPEAKERS.get(str(found)) != speaker:
         raise RowError(
             "broken conversation", f"turn {index} is from {found!r}, expected {speaker!r}"
         )
-    return turn["value"]
+    return text

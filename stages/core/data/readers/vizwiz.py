@@ -30,7 +30,15 @@ def _answers(split: "Split") -> dict[str, list]:
     entries = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{split.annotations}: annotations: expected a list of objects.")
-    return {str(entry.get("question_id")): entry.get("answers") for entry in entries}
+    found: dict[str, Any] = {}
+    for i, entry in enumerate(entries):
+        key = str(entry.get("question_id"))
+        if key in found:
+            raise InputError(
+                f"{split.annotations}: annotations[{i}]: question_id {key} again; ids must differ."
+            )
+        found[key] = entry.get("answers")
+    return found
 
 
 def _joined(row: Any, answers: dict[str, list]) -> Any:

@@ -1,0 +1,40 @@
+"""Configuration files as people write them."""
+
+import pytest
+
+from stages.core.base.config import read_yaml
+from stages.core.base.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("-2.5e-3", -2.5e-3),
+        (".5e1", 5.0),
+        ("1e4x", "1e4x"),
+        ("12", 12),
+    ],
+)
+def test_exponents_without_a_point_are_numbers(tmp_path, text, value):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"rate: {text}\n")
+    assert read_yaml(path) == {"rate": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\na: 2\n", "x:\n  b: 1\n  c: 2\n  b: 3\n", "a: {b: 1, b: 1}\n", "- {c: 1, c: 2}\n"],
+)
+def test_a_key_given_twice_is_a_fault(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"c\.yaml: not valid YAML: the key '\w' is given twice"):
+        read_yaml(path)
+
+
+def test_a_byte_order_mark_is_skipped_and_merges_stay_legal(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes("\ufeffbase: &base {a: 1}\nmore: {<<: *base, a: 2}\n".encode())
+    assert read_yaml(path)["more"] == {"a": 2}
