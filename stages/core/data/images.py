@@ -39,12 +39,16 @@ def probe(
 
 
 def open_rgb(image: Mapping, max_pixels: int | None = None) -> Image.Image:
-    """A row's image, ``{bytes, path}``, as RGB. Raises as :func:`probe` does."""
+    """A row's image, ``{bytes, path}``, as RGB; transparency is flattened on white. Raises as
+    :func:`probe` does."""
     source = image["bytes"] or image["path"]
     with _opened(source, max_pixels) as (opened, _):
         _decode(opened, source)
         if opened.mode in WIDE_MODES:  # Pillow would clip every value above 255 to white
             opened = opened.point(lambda value: value * (1 / 256)).convert("L")
+        if opened.has_transparency_data:  # what shows through is white, never a hidden colour
+            shown = opened.convert("RGBA")
+            opened = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         return opened.convert("RGB")
 
 

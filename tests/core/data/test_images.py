@@ -111,3 +111,31 @@ def test_a_referenced_image_opens_like_an_embedded_one(tmp_path):
     noise().save(tmp_path / "image.png")
     from_file = open_rgb({"bytes": None, "path": str(tmp_path / "image.png")})
     assert np.array_equal(np.asarray(from_file), np.asarray(noise()))
+
+
+def painted(mode):
+    """Left half opaque red, right half fully transparent over black; as a PNG's bytes."""
+    image = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 255), (0, 0, 2, 2))
+    if mode == "P":
+        image = image.quantize(colors=4)
+    elif mode == "LA":
+        image = image.convert("LA")
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
+def test_transparency_shows_white(mode):
+    shown = open_rgb({"bytes": painted(mode), "path": None})
+    assert shown.mode == "RGB"
+    assert shown.getpixel((3, 1)) == (255, 255, 255)
+    assert shown.getpixel((0, 0)) == ((76, 76, 76) if mode == "LA" else (255, 0, 0))
+
+
+def test_half_transparent_is_half_way_to_white():
+    stream = io.BytesIO()
+    Image.new("RGBA", (1, 1), (0, 0, 0, 51)).save(stream, "PNG")
+    shown = open_rgb({"bytes": stream.getvalue(), "path": None})
+    assert shown.getpixel((0, 0)) == (204, 204, 204)  # 255 x (1 - 51 / 255)
