@@ -1,4 +1,4 @@
-"""Greedy answers of a method to a task's test rows: one per distinct (sample, expert set).
+"""Answer a task's test rows greedily with a method: once per distinct (sample, expert set).
 
 Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
 and the states the routes name; writes one text per distinct pair, from which every step of the

@@ -1,4 +1,4 @@
-"""Greedy answers of the untouched backbone to a task's test rows, once for all methods and seeds.
+"""Answer a task's test rows with the untouched backbone, once for all methods and seeds.
 
 They are step 0 of every method's matrix, and what a sample gets that no router knows.
 

@@ -1,4 +1,4 @@
-"""Turn one split of a task's data into the pipeline's own table, or say what is wrong with it.
+"""Convert one split of a task's data to the pipeline's table, or report what is wrong with it.
 
 Reads   a manifest and the files that it names (see workflow/schemas/manifest.schema.yaml)
 Writes  a Parquet table of rows: images, turns with the prompt applied, references, ...

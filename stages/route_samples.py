@@ -73,7 +73,7 @@ def route_by_threshold(
 
 
 def _routed_rows(args: argparse.Namespace, routing: Mapping[str, Any], ids: list[str]) -> Iterator:
-    """Read what threshold routing needs and route."""
+    """Read features, routers and thresholds, and route by them."""
     import numpy as np
 
     from stages.core.dmole import autoencoder

@@ -1,4 +1,4 @@
-"""BranchLoRA: a shared A and eight branches B per slot, a router per task (Zhang et al., ACL 2025).
+"""BranchLoRA: a shared A and eight branches B per slot, a gate per task (Zhang et al., ACL 2025).
 
 ``y = W x + s sum_{j in Top2(pi)} pi_j B_j A x`` with ``pi = softmax(W_r^t x_first)``, x_first the
 slot's input at the sequence's first token. At a task's end the two branches of a slot with the
@@ -35,7 +35,7 @@ FREEZES = 2  # branches of a slot at a task's end
 
 
 class BranchLoRA(MixtureMethod):
-    """Branches that freeze in turn; one router and one pair of keys per task."""
+    """Branches that freeze in turn; one gate and one pair of keys per task."""
 
     off_budget = (
         "The source fixes eight branches: even at rank 1 they and their routers cost more than "
@@ -63,7 +63,7 @@ class BranchLoRA(MixtureMethod):
     }
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
-        """A, the branches not yet frozen, and the new task's router and keys learn."""
+        """A, the branches not yet frozen, and the new task's gate and keys learn."""
         from stages.core.experts.mixtures import read_state
         from stages.methods.layers.branches import freeze, known_task
 
@@ -83,7 +83,7 @@ class BranchLoRA(MixtureMethod):
         return model
 
     def branch_ranks(self, job: Job) -> ExpertRanks:
-        """One rank for all branches of a slot, solved from the budget, the router included."""
+        """One rank for all branches of a slot, solved from the budget, the gate included."""
         from stages.core.experts.ranks import budget_of, slot_name, spread, width_of
 
         number, units, routers = self.option(job, "branches"), {}, 0

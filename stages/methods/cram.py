@@ -151,7 +151,7 @@ class CRAM(MixtureMethod):
         return loss
 
     def place(self, model: Mixture, texts: Tensor, given: dict[str, Any]) -> int:
-        """Put the task into a group, for good; returns the group."""
+        """Assign the task to a group, which never changes; return the group."""
         from stages.methods.layers.grouped_experts import join
 
         groups = model.notes["groups"]

@@ -64,7 +64,7 @@ class DenseMoLE(MixtureMethod):
         return {name: split(totals[name], counts[name]) for name in totals}
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
-        """Everything learns on from the state of the task before."""
+        """Continue training everything from the state of the task before."""
         from stages.core.experts.mixtures import read_state
 
         expert = job.config["expert"]

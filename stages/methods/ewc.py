@@ -29,7 +29,7 @@ FISHER = "fisher.safetensors"
 
 
 class EWC(Method):
-    """Sequential LoRA that is held back where earlier tasks' likelihood is sensitive."""
+    """Sequential LoRA with a penalty on moving parameters that earlier tasks are sensitive to."""
 
     # ASSUME: published strengths span 0.5 to 5000. At 100 the penalty is 0.34 nats where plain
     # sequential LoRA ends after one task of the demo stream; at 1 it is 0.0034, without effect.
@@ -80,7 +80,7 @@ class EWC(Method):
 
 
 def learnt(model: ExpertModel, task: str) -> dict[str, Tensor]:
-    """What learns, under the names of the PEFT file, in which no task occurs."""
+    """Trainable parameters by their names in the PEFT file, which do not contain the task."""
     trainable = model.trainable().items()
     return {f"{key.removesuffix(f'.{task}.weight')}.weight": p for key, p in trainable}
 

@@ -51,7 +51,7 @@ class ProgLoRAStatic(MixtureMethod):
     }
 
     def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
-        """A finished task's own state; for the others the last one there is."""
+        """The own state of a task that is learnt; for tasks to come, the last state."""
         if step == 0:
             return []
         return [tasks[min(step - 1, tasks.index(task))]]

@@ -1,4 +1,4 @@
-"""Sparse mixture of LoRA experts: every token uses the two experts its router likes best.
+"""Sparse mixture of LoRA experts: every token uses the two experts with the largest gate weights.
 
 As ``dense_mole``, with the shares of the best ``top_k`` experts rescaled to sum to 1.
 ASSUME: which "sparse" the comparison in the literature means is open; LoRAMoE's own code is a
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SparseMoLE(DenseMoLE):
-    """Top-k routing per token, with an optional load-balance loss."""
+    """Top-k gating per token, with an optional load-balance loss."""
 
     options = {
         **DenseMoLE.options,

@@ -1,4 +1,4 @@
-"""Look at both splits of a task: every fault by row, or a summary, and targets that cannot score.
+"""Check both splits of a task: every fault by row, a summary, and targets that cannot score.
 
     cmit check-data my_task.yaml
 

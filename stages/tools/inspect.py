@@ -26,7 +26,7 @@ MARKS = {"allocation": "slots", "router": "calibration", "transfer": "parent", "
 
 
 def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
-    """What there is to see in one artefact.
+    """The display of one artefact, by its kind.
 
     Args:
         path: a file or an expert's folder.

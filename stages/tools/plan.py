@@ -28,7 +28,7 @@ GPU_NAMES = ("a100", "a100-80gb", "h100", "h200")
 def plan_costs(
     config: dict[str, Any], run: str, backbone: str, *, gpu: str, gpus: int, mfu: float, wait: float
 ) -> dict[str, Any]:
-    """The plan of one run of a config, see ``planning.plan_run``.
+    """The plan of one run of a config, see ``costs.estimate.plan_run``.
 
     Args:
         run: a method or variant.

@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Everything that a plan says."""
+    """All tables of a plan."""
     machine, backbone = plan["machine"], plan["backbone"]
     yield Text(
         f"{plan['method']} on {backbone['name']}: {backbone['parameters'] / 1e9:.2f} billion "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def generate(
     model: nn.Module, prompter: Prompter, batch: dict[str, Any], limits: dict[str, int]
 ) -> list[str]:
-    """Greedy answers of a left-padded batch, stripped text."""
+    """Decode a left-padded batch greedily; return the answers as stripped text."""
     import torch
 
     tokenizer = prompter.tokenizer
@@ -47,7 +47,8 @@ def answer_rows(
     batch_size: int,
     done: Callable[[int], Any],
 ) -> dict[str, str]:
-    """Answers by sample id; rows of like length share a batch, and ``done`` hears of each.
+    """Answer rows in batches of similar length; return texts by sample id, and call ``done`` with
+    the size of each finished batch.
 
     The batches are divided among the processes; each gets all answers.
     """

@@ -56,7 +56,7 @@ def mine(items: Sequence[T]) -> Sequence[T]:
 
 
 def gather(part: T) -> list[T]:
-    """What each process gives, in order of rank; every process gets the list."""
+    """Collect one value from each process, in rank order; every process gets the list."""
     if size() == 1:
         return [part]
     from torch import distributed
@@ -75,7 +75,7 @@ def add_up(tensor: Tensor) -> None:
 
 
 def wait() -> None:
-    """Go on when every process has come here."""
+    """Wait until every process has reached this call."""
     gather(None)
 
 

@@ -1,4 +1,4 @@
-"""The one error a user can mend, and the helper that words near misses."""
+"""The error for bad input, and the helper that suggests the nearest allowed name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Time and peak memory of steps, on a CPU (Linux) or a GPU."""
+"""Measure time and peak memory of named blocks, on a CPU (Linux) or a GPU."""
 
 from __future__ import annotations
 

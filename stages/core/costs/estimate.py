@@ -277,6 +277,6 @@ def _beside(published: dict[str, str], task: str) -> dict[str, Any]:
 
 
 def _implied_mfu(task: dict[str, Any], published: dict[str, Any]) -> float:
-    """The share of the published GPUs' peak at which our operations take the published time."""
+    """The model FLOPs utilisation at which our operations take the published time."""
     seconds = 3600 * published["hours"] * published["gpus"]
     return task["stages"]["train_expert"]["flops"] / (seconds * flops.GPUS[published["gpu"]].flops)

@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Learning:
-    """What sits on the slots: the rank of the expert that learns, that of frozen ones together,
+    """What sits on the slots: the rank of the trained expert, the summed rank of the frozen ones,
     and whether the slots' own weights get gradients (the profile)."""
 
     trained: SlotRanks = field(default_factory=dict)
@@ -70,7 +70,7 @@ def total(flops: Flops) -> float:
 def _slot_matrices(
     linears: Sequence[Matrix], key: tuple[str, int, str], learning: Learning
 ) -> Iterator[tuple[int, bool, bool]]:
-    """(size, does it learn, does its input depend on what learns in this slot)."""
+    """Triples (size, is it trained, does its input depend on what is trained in this slot)."""
     trained, frozen = learning.trained.get(key, 0), learning.frozen.get(key, 0)
     for linear in linears:
         yield linear.size, learning.dense, False
@@ -94,7 +94,7 @@ def block_forward(block: Block, positions: float, learning: Learning) -> float:
 def block_backward(
     block: Block, positions: float, learning: Learning, flows: bool
 ) -> tuple[float, bool]:
-    """Operations, and whether the block's output depends on what learns.
+    """Operations, and whether the block's output depends on trained parameters.
 
     ``2 T`` of every matrix whose input depends on what learns (``flows`` for the block's own
     input), again ``2 T`` of those that learn, ``8 T^2 w`` if queries, keys or values depend on it.

@@ -126,7 +126,7 @@ def _preparation(results: Results, runs: Runs, name: str) -> float | None:
 
 
 def remarks(costs: dict[str, MethodCosts], reference: str) -> dict[str, str]:
-    """Why a method's trainable parameters are not within 5 % of the reference's, where so.
+    """For methods whose trainable parameters are more than 5 % off the reference's: the reason.
 
     A method that trains nothing has no remark.
     """
@@ -147,5 +147,5 @@ UNEXPLAINED = (
 
 
 def comparable(costs: dict[str, MethodCosts], reference: str) -> set[str]:
-    """Methods of the reference's size, or of another for a stated reason."""
+    """Methods of the reference's size, or with a stated reason for another."""
     return {name for name in costs if name not in remarks(costs, reference) or costs[name].reason}

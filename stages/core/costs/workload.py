@@ -40,7 +40,7 @@ class Workload:
 
 
 class Ruler:
-    """Sizes rows for one backbone; exact where its tokenizer is at hand."""
+    """Counts tiles and tokens of rows for one backbone; exact where its tokenizer is available."""
 
     def __init__(self, family: Family, prompter: Prompter | None) -> None:
         self.family, self.prompter = family, prompter

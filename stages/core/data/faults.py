@@ -31,7 +31,7 @@ class FaultList:
         return self.counts.total()
 
     def add(self, where: str, fault: RowError) -> None:
-        """Take down one fault of the row at ``where`` (file and line)."""
+        """Record one fault of the row at ``where`` (file and line)."""
         line = f"{where}: {fault.kind}: {fault}"
         self.counts[fault.kind] += 1
         if len(self._lines) < SHOWN:

@@ -86,7 +86,7 @@ class Converter:
 
 
 def _encodable(said: dict) -> dict:
-    """The texts as they are; JSON can escape half a character, which no file can hold."""
+    """Check that the texts can be stored: JSON can escape half of a surrogate pair."""
     try:
         for turn in said["turns"]:
             turn["question"].encode(), turn["answer"].encode()
@@ -181,7 +181,7 @@ def relative_box(box: tuple[float, ...], size: tuple[int, int]) -> tuple[float, 
 
 
 def box_text(box: tuple[float, ...]) -> str:
-    """A relative box as the model writes it: whole numbers on the grid, halves rounded up."""
+    """Write a relative box as the model does: whole numbers on the grid, halves rounded up."""
     numbers = ",".join(str(math.floor(share * GRID + 0.5)) for share in box)
     return f"<box>[[{numbers}]]</box>"
 

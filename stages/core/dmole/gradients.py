@@ -64,7 +64,7 @@ def profile_gradients(
 def _accumulate(
     backbone: Backbone, rows: list[dict[str, Any]], loss: str, batch_size: int
 ) -> tuple[float, float]:
-    """Backward the *summed* loss of rows; returns the sum and the weight that makes it a mean."""
+    """Run backward on the *summed* loss of rows; return the sum and the number to divide it by."""
     from stages.core.backbone.losses import sample_losses, token_losses
 
     prompter, total, weight = backbone.prompter, 0.0, 0

@@ -1,4 +1,4 @@
-"""Intervals of means."""
+"""Confidence intervals of means."""
 
 from __future__ import annotations
 

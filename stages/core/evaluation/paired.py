@@ -1,4 +1,4 @@
-"""Paired tests."""
+"""Paired differences of two methods, by seed and by task, with a permutation test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESAMPLES = 9999  # up to 13 tasks every pattern of signs is counted instead
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a metric, a method minus the reference."""
+    """The difference of a metric: a method minus the reference."""
 
     mean: float  # over the seeds both have
     spread: float | None  # half of the 95 % interval over seeds; None for one seed

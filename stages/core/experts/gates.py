@@ -1,4 +1,4 @@
-"""How much each expert of a slot counts: gates, and what they know of the forward pass."""
+"""Gates of mixtures: the weight of each expert of a slot, and what they see of a forward pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.core.base.errors import InputError
 
 @dataclass
 class Pass:
-    """The forward pass under way, as far as gates must know it."""
+    """What gates need to know about the current forward pass."""
 
     prompt: bool = True  # it reads a whole sequence, not one more decoded token
     plain: bool = False  # the slots answer as in the pretrained backbone
@@ -45,7 +45,7 @@ def balance_loss(shares: Tensor, weights: Tensor) -> Tensor:
     """Switch Transformer's load-balance loss ``N sum_i f_i P_i`` of one slot; 1 if balanced.
 
     Args:
-        shares: router softmax ``(tokens, N)``; P is its mean.
+        shares: gate softmax ``(tokens, N)``; P is its mean.
         weights: the same after ``keep_top``; f_i is the part of all choices that fell on i.
     """
     chosen = (weights > 0).float()
@@ -60,6 +60,10 @@ class Gate(nn.Module):
 
     tower: str
     now: Pass
+
+    def attach(self, tower: str, now: Pass) -> None:
+        """Tell the gate where its slot is, and where to read of the forward pass."""
+        self.tower, self.now = tower, now
 
     def by_row(self, values: Tensor, x: Tensor) -> Tensor:
         """A value per sample ``(B, ...)`` as one per row of x: a tile has its sample's.
@@ -77,7 +81,7 @@ class Gate(nn.Module):
 
 
 class TokenGate(Gate):
-    """Softmax router without bias on every token; ``top_k`` as in :func:`keep_top`.
+    """A bias-free softmax gate on every token; ``top_k`` as in :func:`keep_top`.
 
     With ``balanced`` it also keeps ``balance``, the load-balance loss of the last pass.
     """
@@ -102,7 +106,7 @@ class TokenGate(Gate):
 
 
 class SequenceGate(Gate):
-    """A softmax router per task on a row's first token; the row's task is ``now.given``.
+    """One softmax gate per task on a row's first token; the row's task is ``now.given``.
 
     Only the last task's router learns. Weights are found when the prompt is read and kept while
     the answer is decoded. In a causal language model the first token sees nothing but itself, so

@@ -135,7 +135,7 @@ class Mixture(AnswerLoss, nn.Module):
                 raise unknown("slot", name, places, backbone.path)
             self.slots[name] = mixed = SlotMixture(places[name], ranks[name], dropout, one_a)
             mixed.gate = gate(places[name], len(ranks[name]))
-            mixed.gate.tower, mixed.gate.now = places[name].tower, self.now
+            mixed.gate.attach(places[name].tower, self.now)
             self._insert(places[name], mixed)
         self.model = backbone.model
         self.to(backbone.device)
@@ -161,7 +161,7 @@ class Mixture(AnswerLoss, nn.Module):
                     setattr(self.backbone.model.get_submodule(parent), leaf, layer.base_layer)
 
     def _before(self, module: nn.Module, args: tuple, inputs: dict[str, Any]) -> None:
-        """Each forward pass of the backbone: is it a prompt, and is that one known already?"""
+        """Before each forward pass: find out whether it reads a prompt, and if so describe it."""
         past = inputs.get("past_key_values")
         self.now.prompt = past is None or past.get_seq_length() == 0
         if self.now.prompt and not self._generating:
@@ -177,7 +177,7 @@ class Mixture(AnswerLoss, nn.Module):
             self._generating = False
 
     def _read(self, inputs: dict[str, Any]) -> None:
-        """Note whose tokens and tiles a prompt has, and what the method makes of it."""
+        """Record which tokens and tiles belong to which sample, and the method's description."""
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
         self.now.prompt = True
         self.now.mask = torch.ones_like(ids) if mask is None else mask
@@ -212,7 +212,7 @@ class Mixture(AnswerLoss, nn.Module):
         return {name: p for name, p in self._own().items() if p.requires_grad}
 
     def balance(self) -> Tensor:
-        """Sum over the slots of their routers' load-balance losses in the last pass."""
+        """Sum the load-balance losses of all gates in the last pass."""
         losses = [slot.gate.balance for slot in self.slots.values()]
         return torch.stack([loss for loss in losses if loss is not None]).sum()
 
@@ -271,7 +271,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 class SavedMixtures:
-    """States on disk; one at a time stands in the backbone's slots."""
+    """Saved mixtures, of which one at a time is inserted into the backbone's slots."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""ExpertRanks that meet the budget of trainable parameters, routers included."""
+"""Choose ranks that meet the budget of trainable parameters, gates included."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def even_ranks(job: Job) -> dict[tuple[str, int, str], int]:
 
 
 def width_of(slot: Slot) -> int:
-    """What the linears of a slot read; a router has as many parameters per expert."""
+    """Input width of a slot's linears; a gate has as many parameters per expert."""
     return slot.shapes[0][1]
 
 

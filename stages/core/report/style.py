@@ -1,4 +1,4 @@
-"""One look for all pictures: sizes, colours, and SVG text that is the same for the same data."""
+"""The look of all pictures: sizes, colours, and SVG text that is equal for equal data."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Runs:
         return self.config_of(name)["tasks"]
 
     def check(self) -> None:
-        """Look at everything that can be wrong before the first job.
+        """Check everything that can be checked before the first job.
 
         Raises:
             InputError: names, a variant that changes a key of no stage or has other tasks,

@@ -110,7 +110,7 @@ def states_at_test(job: Job) -> list[str]:
 
 
 def where(condition: Callable[[Job], bool], tasks: Tasks) -> Tasks:
-    """``tasks`` for jobs of which the condition holds, for others none."""
+    """``tasks`` where the condition holds for the job, otherwise none."""
     return lambda job: tasks(job) if condition(job) else []
 
 

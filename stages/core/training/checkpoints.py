@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whose they are, and which of them is complete."""
+"""Checkpoints of a training run: which run they belong to, and which are complete."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ COMPLETE = "complete"  # an empty file, the last that a checkpoint gets
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was saved to its end; a kill can come in the middle."""
+    """The newest complete checkpoint; a run can be killed while it saves one."""
     found = sort_checkpoints(str(folder), use_mtime=False) if folder.is_dir() else []
     return next((path for path in reversed(found) if (Path(path) / COMPLETE).is_file()), None)
 
 
 def claim(checkpoints: Path, fingerprint: dict[str, Any]) -> None:
-    """Keep the folder if it belongs to this very run, else empty it and sign it."""
+    """Keep the folder if its fingerprint is this run's; otherwise start it anew."""
     note = checkpoints / FINGERPRINT
     text = json.dumps(fingerprint, sort_keys=True)
     if note.is_file() and note.read_text() == text:

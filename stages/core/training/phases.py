@@ -1,4 +1,4 @@
-"""One or more phases of training, each of which goes on where it was killed."""
+"""Training in one or more phases, each of which resumes from its last checkpoint."""
 
 from __future__ import annotations
 

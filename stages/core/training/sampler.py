@@ -1,4 +1,4 @@
-"""The order of rows in training: of like length side by side, by seed and epoch alone."""
+"""The order of rows in training: similar lengths together, decided by seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ByLength(LengthGroupedSampler):
-    """Rows of like length side by side, in an order that seed and epoch alone decide.
+    """Sample rows of similar length together, in an order that seed and epoch alone decide.
 
     The library's order comes from the process's random state: a run that resumes after its first
     epoch would see other rows than the one that was killed. Silent rows (see ``with_silent``) come

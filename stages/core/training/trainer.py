@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Objective(nn.Module):
-    """The module the Trainer sees: batch in, loss out; its state is what learns, nothing else."""
+    """What the Trainer sees: batch in, loss out; its state is the trainable parameters."""
 
     def __init__(self, model: nn.Module, loss: Callable[[dict[str, Any]], torch.Tensor]) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class ExpertTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """A checkpoint counts once all processes have written their part; then older ones go."""
+        """Mark a checkpoint complete once all processes have written; delete older ones."""
         super()._save_checkpoint(model, trial)
         distributed.wait()
         if distributed.is_first():

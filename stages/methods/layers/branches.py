@@ -1,4 +1,4 @@
-"""Branches that share one A, with a router per task: the layers of BranchLoRA and their care."""
+"""Branches that share one A, with a gate per task: the layers of BranchLoRA."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Describe = Callable[[dict[str, Any]], Tensor]  # inputs of a prompt -> task of e
 def build(
     backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
 ) -> Mixture:
-    """The mixture that a state's notes describe; each sample uses the nearest task's router."""
+    """The mixture that a state's notes describe; each sample uses the nearest task's gate."""
     tasks = len(notes["tasks"])
     model = Mixture(
         backbone,

@@ -99,7 +99,7 @@ def rows(split: Split) -> Iterator[tuple[str, Any]]:
 
 
 def reader(split: Split) -> Callable[[Any], Record]:
-    """What turns a row of the split into its record, or raises its :class:`RowError`."""
+    """Return a function that turns a raw row into its record, or raises its :class:`RowError`."""
     named, text_only = columns(split), FORMATS[split.format].text_only
 
     def read(row: Any) -> Record:
