@@ -100,6 +100,13 @@ TABLES = {
 }
 
 
+def _umask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling that becomes ``path`` when the block ends well, else disappears."""
@@ -108,6 +115,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield draft
+        draft.chmod(0o666 & ~_umask())  # some libraries write for their owner alone
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.load import Backbone
 from stages.core.backbone.losses import token_losses
+from stages.core.base.artifacts import replacing
 from stages.core.base.errors import InputError
 from stages.core.experts.learner import AnswerLoss
 
@@ -170,7 +171,8 @@ class ExpertModel(AnswerLoss):
         folder.mkdir(parents=True, exist_ok=True)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name)
         tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        with replacing(folder / "adapter_model.safetensors") as draft:
+            save_file(tensors, draft, metadata={"format": "pt"})
         config = self.peft.peft_config[name].to_dict()
         config |= {
             "base_model_name_or_path": self.backbone.path,

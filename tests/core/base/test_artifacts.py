@@ -1,6 +1,7 @@
 """Readers and writers: round trips, determinism, refusals, nothing half-written."""
 
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
@@ -120,3 +121,17 @@ def test_weights_round_trip_and_damage(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(InputError, match="not readable as safetensors"):
         artifacts.read_weights(path)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_artefacts_follow_the_umask(tmp_path, mask, mode):
+    """Colleagues of a project folder read each other's results."""
+    before = os.umask(mask)
+    try:
+        artifacts.write_weights(tmp_path / "w.safetensors", {"a": torch.zeros(2)}, {})
+        artifacts.write_table("predictions", tmp_path / "t.parquet", [])
+        assert os.umask(mask) == mask  # reading the mask has not changed it
+    finally:
+        os.umask(before)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o777 == mode, path.name
