@@ -44,6 +44,16 @@ def with_silent(rows: Dataset, count: int) -> Dataset:
     return concatenate_datasets([rows, silent])
 
 
+def draw_own_masks(seed: int) -> None:
+    """Give each of several processes dropout masks of its own.
+
+    The Trainer seeds all of them alike, so that the samples of a step would share masks. One
+    process draws as it always did; a resumed run restores each process's random state.
+    """
+    if distributed.size() > 1:
+        torch.manual_seed((seed << 16) + distributed.rank())
+
+
 class Phases:
     """Trains what has ``requires_grad``, once per call; a later phase has its own checkpoints.
 
@@ -97,6 +107,7 @@ class Phases:
             task=self.task,
             silent=silent,
         )
+        draw_own_masks(self.seed)
         resume = last_checkpoint(folder)
         if resume:
             print(f"going on from {resume}", flush=True)
