@@ -44,7 +44,7 @@ def given(tiny_folder, tmp_path_factory):
     rows.append(make_row(9, "Only text", "yes") | {"images": [], "width": None, "height": None})
     artifacts.write_table("data", folder / "rows.parquet", rows, task=TASK, provenance={})
     routes = [
-        {"sample_id": row["sample_id"], "stage": stage, "experts": ["b"][: stage * (i % 2)]}
+        {"sample_id": row["sample_id"], "step": stage, "experts": ["b"][: stage * (i % 2)]}
         for i, row in enumerate(rows)
         for stage in (0, 1)
     ]

@@ -230,12 +230,3 @@ def load_prompter(path: Path, images: families.Family) -> Prompter:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
     return Prompter(tokenizer, images)
-
-
-# --- training objective ---------------------------------------------------------------------
-
-
-# --- features (Eqs. 6-7) -----------------------------------------------------------------------
-
-
-# --- decoding -------------------------------------------------------------------------------

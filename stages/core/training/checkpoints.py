@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_utils import sort_checkpoints
-
-if TYPE_CHECKING:
-    pass
-
 
 FINGERPRINT = "fingerprint.json"
 

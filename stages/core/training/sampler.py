@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-
-if TYPE_CHECKING:
-    pass
 
 
 class ByLength(LengthGroupedSampler):
