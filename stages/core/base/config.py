@@ -7,6 +7,7 @@ its allowed values and its default. A preset only sets switches that the user le
 import json
 import math
 import re
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class _Loader(yaml.SafeLoader):
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             name = self.construct_object(key, deep=True)
+            if not isinstance(name, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is text or a number", key.start_mark
+                )
             if name in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name!r} is given twice", key.start_mark

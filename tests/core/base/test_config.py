@@ -38,3 +38,11 @@ def test_a_byte_order_mark_is_skipped_and_merges_stay_legal(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_bytes("\ufeffbase: &base {a: 1}\nmore: {<<: *base, a: 2}\n".encode())
     assert read_yaml(path)["more"] == {"a": 2}
+
+
+@pytest.mark.parametrize("text", ["? [a]\n: 1\n", "? {a: 1}\n: 1\n"])
+def test_a_key_that_is_a_list_or_a_mapping_is_a_fault(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="a key is text or a number"):
+        read_yaml(path)
