@@ -45,7 +45,7 @@ rule prepare_data:
         root=["--root", config["data_root"]] if config["data_root"] else [],
         source=source_of("prepare_data"),
     shell:
-        "python -m stages.prepare_data --manifest {input.manifest:q} --split {wildcards.split}"
+        "python -m stages.prepare_data --manifest {input.manifest:q} --split {wildcards.split:q}"
         " {params.root:q} --max-pixels {params.max_pixels} {params.picked:q} --out {output:q}"
         " > {log:q} 2>&1"
 

@@ -22,7 +22,7 @@ rule route_samples:
         source=source_with_method("route_samples"),
         tasks=stream_of,
     shell:
-        "python -m stages.route_samples --method {params.method} --task {wildcards.task}"
+        "python -m stages.route_samples --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} {params.flags:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
@@ -78,7 +78,7 @@ rule predict:
         source=source_with_method("predict"),
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.predict"
-        " --method {params.method} --task {wildcards.task}"
+        " --method {params.method:q} --task {wildcards.task:q}"
         " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
         " --untouched {input.untouched:q} {params.flags:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

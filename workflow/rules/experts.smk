@@ -33,7 +33,7 @@ rule train_expert:
         tasks=so_far,
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.train_expert"
-        " --method {params.method} --task {wildcards.task}"
+        " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
         " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints:q}"
         " --out {output:q} > {log:q} 2>&1"

@@ -32,9 +32,9 @@ rule export_backbone:
         f"{ROOT}/logs/export_backbone.log",
     localrule: True
     shell:
-        "python -m stages.pocket.export_backbone --delta {input.delta} --aligned {input.aligned} "
-        "--unaligned {input.unaligned} --evaluation {input.evaluation} "
-        f"--manifest {SHIPPED} > {{log}} 2>&1"
+        "python -m stages.pocket.export_backbone --delta {input.delta:q} --aligned {input.aligned:q} "
+        "--unaligned {input.unaligned:q} --evaluation {input.evaluation:q} "
+        f"--manifest {SHIPPED} > {{log:q}} 2>&1"
 
 
 rule build_pool:
@@ -43,8 +43,8 @@ rule build_pool:
     log:
         f"{ROOT}/logs/build_pool.log",
     shell:
-        "python -m stages.pocket.build --work results/pocket_build --pool {output} "
-        f"--out {ROOT}/stream > {{log}} 2>&1"
+        "python -m stages.pocket.build --work results/pocket_build --pool {output:q} "
+        f"--out {ROOT}/stream > {{log:q}} 2>&1"
 
 
 rule assemble_unaligned:
@@ -55,7 +55,7 @@ rule assemble_unaligned:
     log:
         f"{ROOT}/logs/assemble_unaligned.log",
     shell:
-        "python -m stages.pocket.assemble_backbone --without-delta --out {output} > {log} 2>&1"
+        "python -m stages.pocket.assemble_backbone --without-delta --out {output:q} > {log:q} 2>&1"
 
 
 rule align_backbone:
@@ -75,9 +75,9 @@ rule align_backbone:
         minutes=config["minutes"],
         seed=config["seed"],
     shell:
-        "(python -m stages.pocket.align_backbone --backbone {input.backbone} --pool {input.pool} "
-        "--out {params.train} --minutes {params.minutes} --seed {params.seed} "
-        "&& cp {params.train}/delta.safetensors {output}) >> {log} 2>&1"
+        "(python -m stages.pocket.align_backbone --backbone {input.backbone:q} --pool {input.pool:q} "
+        "--out {params.train:q} --minutes {params.minutes:q} --seed {params.seed:q} "
+        "&& cp {params.train:q}/delta.safetensors {output:q}) >> {log:q} 2>&1"
 
 
 rule assemble_aligned:
@@ -89,7 +89,7 @@ rule assemble_aligned:
     log:
         f"{ROOT}/logs/assemble_aligned.log",
     shell:
-        "python -m stages.pocket.assemble_backbone --delta {input.delta} --out {output} > {log} 2>&1"
+        "python -m stages.pocket.assemble_backbone --delta {input.delta:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule evaluate_backbone:
@@ -104,5 +104,5 @@ rule evaluate_backbone:
         samples=config["samples"],
         seed=config["seed"],
     shell:
-        "python -m stages.pocket.evaluate_backbone --backbone {input.backbone} --pool {input.pool} "
-        "--out {output} --samples {params.samples} --seed {params.seed} > {log} 2>&1"
+        "python -m stages.pocket.evaluate_backbone --backbone {input.backbone:q} --pool {input.pool:q} "
+        "--out {output:q} --samples {params.samples:q} --seed {params.seed:q} > {log:q} 2>&1"

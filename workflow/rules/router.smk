@@ -84,6 +84,6 @@ checkpoint choose_parent:
         config=config_of("choose_parent"),
         source=source_of("choose_parent"),
     shell:
-        "python -m stages.choose_parent --features {input.features:q} --task {wildcards.task}"
+        "python -m stages.choose_parent --features {input.features:q} --task {wildcards.task:q}"
         " --earlier {params.earlier:q} --routers {input.routers:q} --thresholds {input.thresholds:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

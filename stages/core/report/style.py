@@ -17,7 +17,7 @@ WIDTH = 11.0  # inches; the page shows 96 pixels an inch
 
 # Okabe and Ito's palette: distinct under the common colour-vision deficiencies.
 COLOURS = {"vision": "#0072B2", "llm": "#E69F00"}
-SEEN, UNSEEN, ACCENT, INK, PALE = "#0072B2", "#D55E00", "#D55E00", "#1a1a1a", "#e8e8e8"
+SEEN, UNSEEN, ACCENT, INK = "#0072B2", "#D55E00", "#D55E00", "#1a1a1a"
 TOWER_TITLES = {"vision": "Vision encoder", "llm": "Language model"}
 SCALE = "YlGnBu"  # ColorBrewer, colour-blind safe: light = low, dark = high, wherever it is used
 

@@ -78,8 +78,3 @@ def webp(image: Image.Image, quality: int = 85) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()
-
-
-def open_bytes(data: bytes) -> Image.Image:
-    """The inverse of `webp`."""
-    return Image.open(io.BytesIO(data)).copy()
