@@ -41,10 +41,11 @@ def plan_costs(
     from stages.core.costs.estimate import Machine, plan_run
     from stages.core.costs.flops import GPUS
     from stages.core.costs.workload import Ruler
+    from stages.core.runs.checks import check_runs
     from stages.core.runs.runs import Runs
 
     runs = Runs(config)
-    runs.check()
+    check_runs(runs)
     if run not in runs.methods:
         raise unknown("method or variant", run, runs.methods, "--method")
     folder = locate(backbone)
@@ -63,20 +64,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", help="method or variant (default, the config's first)")
     parser.add_argument("--backbone", help="folder or shipped name (default, the config's)")
     parser.add_argument("--gpu", choices=GPU_NAMES, default="a100")
-    parser.add_argument("--gpus", type=int, default=8, help="of one training job (default 8)")
+    parser.add_argument("--gpus", type=int, help="of one training job (default, gpus.training)")
     parser.add_argument("--mfu", type=float, default=0.25, help="share of the peak (default 0.25)")
     parser.add_argument("--wait", type=float, default=10, help="minutes in the queue (default 10)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(argv)
-    if args.gpus < 1 or not 0 < args.mfu <= 1 or args.wait < 0:
-        raise InputError("--gpus is at least 1, --mfu above 0 and at most 1, --wait not negative.")
     config = load_config(find_config(args.config))
+    gpus = config["gpus"]["training"] if args.gpus is None else args.gpus
+    if gpus < 1 or not 0 < args.mfu <= 1 or args.wait < 0:
+        raise InputError("--gpus is at least 1, --mfu above 0 and at most 1, --wait not negative.")
     found = plan_costs(
         config,
         args.method or config["methods"][0],
         args.backbone or config["backbone"]["path"],
         gpu=args.gpu,
-        gpus=args.gpus,
+        gpus=gpus,
         mfu=args.mfu,
         wait=args.wait,
     )

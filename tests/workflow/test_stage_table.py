@@ -11,7 +11,8 @@ import yaml
 
 from stages.core.base.config import load_config
 from stages.core.runs.runs import Runs, split_scope
-from stages.core.runs.stage_table import STAGES, Job, artefact, rule_of, writer
+from stages.core.runs.stage import Job
+from stages.core.runs.stage_table import STAGES, artefact, rule_of, writer
 from tests.helpers.project import PARENTS, Project, transfer
 from tests.helpers.project import Job as DryJob
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from stages.core.base.config import complete
+from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs
 from tests.helpers.project import PARENTS, Project
 
@@ -49,7 +50,7 @@ def test_a_sweep_runs_over_the_pocket_stream(sweep: Path) -> None:
     """With one command: `--configfile workflow/config/pocket.yaml <sweep>`."""
     base = yaml.safe_load(Path("workflow/config/pocket.yaml").read_text())
     config = complete(base | content(sweep), str(sweep))
-    Runs(config).check()
+    check_runs(Runs(config))
     assert config["sweep"] == sweep.stem
     assert set(config["variants"]) <= set(config["methods"])
     assert f"`{sweep.stem}.yaml`" in Path("workflow/config/README.md").read_text()

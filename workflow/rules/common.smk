@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from stages.core.base.artifacts import read_json
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
+from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES, writer
 
@@ -17,7 +18,7 @@ try:
     CONFIG_FILES = list(map(os.path.relpath, workflow.configfiles))
     config.update(complete(config, ", ".join(CONFIG_FILES)))
     runs = Runs(config)
-    runs.check()
+    check_runs(runs)
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 

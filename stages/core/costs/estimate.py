@@ -22,6 +22,7 @@ from stages.core.costs.flops import Gpu, Learning, Sample
 from stages.core.costs.queue import jobs
 from stages.core.costs.workload import Ruler, Workload, workload
 from stages.core.runs.runs import Runs
+from stages.core.training.batches import micro_batch_size
 
 if TYPE_CHECKING:
     from stages.core.backbone.architecture import Architecture
@@ -161,8 +162,7 @@ class Forecast:
 
     def _memory(self, task: str, train: Workload, settings: dict[str, Any]) -> dict[str, float]:
         """Bytes per GPU of a training step at the configured micro batch."""
-        per_gpu = max(1, settings["batch_size"] // self.machine.gpus)
-        micro = min(settings["micro_batch_size"], per_gpu)
+        micro = micro_batch_size(settings, self.machine.gpus)
         sample, learning = Sample(train.tiles, train.tokens, train.answer), self.learning(task)
         kept, saved = (
             micro

@@ -18,7 +18,8 @@ from stages.core.base.config import located, slice_config, with_variant
 from stages.core.base.errors import InputError, unknown
 from stages.core.data.manifests import Manifest, load_manifest
 from stages.core.runs import stage_table as table
-from stages.core.runs.stage_table import STAGES, Job
+from stages.core.runs.stage import Job
+from stages.core.runs.stage_table import STAGES
 from stages.methods.registry import load, names
 
 
@@ -77,64 +78,6 @@ class Runs:
     def tasks(self, name: str) -> list[str]:
         """The stream of a run, in its own order."""
         return self.config_of(name)["tasks"]
-
-    def check(self) -> None:
-        """Check everything that can be checked before the first job.
-
-        Raises:
-            InputError: names, a variant that changes a key of no stage or has other tasks,
-                missing manifests.
-        """
-        for method in self.config["method_options"]:
-            if method not in names():
-                raise unknown("method", method, names(), "method_options")
-        for name in self.methods:
-            self.method(name).settings(self.config_of(name))
-            if self.uses_transfer_at_test(name) and not self.has_transfer(name):
-                raise InputError(
-                    f"{name}: routing.second is 'parent', but there are no parents, because "
-                    "transfer.enabled is false; set routing.second to rank or none."
-                )
-            if sorted(self.tasks(name)) != sorted(self.config["tasks"]):
-                raise InputError(
-                    f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
-                    f"{', '.join(self.config['tasks'])}."
-                )
-        changeable = {key for stage in STAGES.values() if not stage.fixed for key in stage.config}
-        changeable |= {"method_options", "tasks", "match_size"}
-        for variant, change in self.config["variants"].items():
-            for key in change["set"]:
-                if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
-                    raise unknown("key", key, changeable, f"variants.{variant}.set")
-        self._check_output()
-        for name in ("", *self.methods):
-            self._check_batches(name)
-        for task in self.config["training"]["per_task"]:
-            if task not in self.config["tasks"]:
-                raise unknown("task", task, self.config["tasks"], "training.per_task")
-        for task in self.config["tasks"]:
-            self.manifest(task)
-
-    def _check_output(self) -> None:
-        folder = Path(self.config["output"])
-        for part in (folder, *folder.parents):
-            if part.exists() and not part.is_dir():
-                raise InputError(f"output: {part} is a file; name a folder.")
-
-    def _check_batches(self, name: str) -> None:
-        """Every process of a training job needs as many rows of a step."""
-        training, processes = self.config_of(name)["training"], self.config["gpus"]["training"]
-        for task, changes in {"": {}, **training["per_task"]}.items():
-            settings = training | changes
-            batch, most = settings["batch_size"], settings["micro_batch_size"]
-            micro = min(most, batch // processes)
-            if not micro or batch % (micro * processes):
-                where = f"training.per_task.{task}" if task else "training"
-                raise InputError(
-                    f"{f'variants.{name}: ' * (name in self.config['variants'])}{where}.batch_size "
-                    f"{batch}: must be a multiple of micro_batch_size ({most}) x gpus.training "
-                    f"({processes}), or of gpus.training alone where it is smaller."
-                )
 
     def manifest(self, task: str) -> Manifest:
         """A task's checked manifest.

@@ -10,131 +10,24 @@ A *run* is a name from ``methods``: a method, or a variant of one. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from stages.core.runs.runs import Runs
+from stages.core.runs.stage import (
+    Artefact,
+    Stage,
+    earlier,
+    has_transfer,
+    matched,
+    needs,
+    own,
+    parent_answers,
+    rows_to_train_on,
+    starting_states,
+    states_at_test,
+    stream,
+    threshold_required,
+    where,
+)
 
 BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job that the table is asked about: a run ('' where methods share it) and a task."""
-
-    runs: Runs
-    run: str
-    task: str
-    transfer: Callable[[], dict[str, Any] | None] = lambda: None
-    """The choice of a parent, once it has been made."""
-
-    @property
-    def stream(self) -> list[str]:
-        """All tasks in the order in which the run learns them."""
-        return self.runs.tasks(self.run)
-
-    @property
-    def earlier(self) -> list[str]:
-        """The tasks before this one."""
-        return self.stream[: self.stream.index(self.task)]
-
-
-Tasks = Callable[[Job], list[str]]  # the tasks whose artefact a job reads
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A file or folder that a stage writes: its path below the place of its owner, and its schema
-    (a table of ``artifacts.TABLES``, a JSON schema, or what its module says)."""
-
-    path: str
-    schema: str
-    split: str = ""
-    opened: bool = True  # people look at it, so it is made again when it is deleted
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage. ``shared``: the same for all methods; ``seedless``: for all seeds; ``ordered``:
-    the order of the tasks matters; ``local``: seconds, so no SLURM job; ``fixed``: no variant may
-    change its keys; ``summary``: one job for all runs."""
-
-    config: tuple[str, ...] = ()
-    reads: dict[str, Tasks] = field(default_factory=dict)
-    writes: dict[str, Artefact] = field(default_factory=dict)
-    backbone: bool = False
-    shared: bool = False
-    seedless: bool = False
-    ordered: bool = False
-    local: bool = False
-    fixed: bool = False
-    summary: bool = False
-    rule: str = ""  # where it is not called like the stage
-
-
-# --- for which tasks --------------------------------------------------------------------------
-
-
-def own(job: Job) -> list[str]:
-    """The job's own task."""
-    return [job.task]
-
-
-def stream(job: Job) -> list[str]:
-    """All tasks."""
-    return job.stream
-
-
-def earlier(job: Job) -> list[str]:
-    """The tasks before the job's."""
-    return job.earlier
-
-
-def rows_to_train_on(job: Job) -> list[str]:
-    """Tasks whose training rows the method reads. It sees the stream up to its task, so that a
-    task added at the end reruns no training."""
-    return job.runs.method(job.run).reads_data(job.task, [*job.earlier, job.task])
-
-
-def starting_states(job: Job) -> list[str]:
-    """Tasks whose states training starts from; with D-MoLE the parent's."""
-    method = job.runs.method(job.run)
-    return method.starts_from(job.task, [*job.earlier, job.task], job.transfer())
-
-
-def states_at_test(job: Job) -> list[str]:
-    """Tasks whose states may answer a test sample of the job's task at some step."""
-    return job.runs.states_at_test(job.run, job.task)
-
-
-def where(condition: Callable[[Job], bool], tasks: Tasks) -> Tasks:
-    """``tasks`` where the condition holds for the job, otherwise none."""
-    return lambda job: tasks(job) if condition(job) else []
-
-
-def _needs(artefact: str) -> Callable[[Job], bool]:
-    return lambda job: job.runs.needs(job.run, artefact)
-
-
-def _matched(job: Job) -> bool:
-    return job.runs.matches_allocations(job.run)
-
-
-def _has_transfer(job: Job) -> bool:
-    return job.runs.has_transfer(job.run)
-
-
-def _parent_answers(job: Job) -> bool:
-    return job.runs.uses_transfer_at_test(job.run)
-
-
-def _threshold_required(job: Job) -> bool:
-    return job.runs.config_of(job.run)["transfer"]["require_threshold"]
-
-
-# --- the table --------------------------------------------------------------------------------
 
 STAGES: dict[str, Stage] = {
     "prepare_data": Stage(
@@ -205,7 +98,7 @@ STAGES: dict[str, Stage] = {
         reads={
             "subset_features": own,
             "router_weights": earlier,
-            "router": where(_threshold_required, earlier),
+            "router": where(threshold_required, earlier),
         },
         writes={"transfer": Artefact("transfers/{task}.json", "transfer")},
         shared=True,
@@ -216,9 +109,9 @@ STAGES: dict[str, Stage] = {
         config=("expert", "training", "budget.ratio", *BACKBONE_KEYS),
         reads={
             "train_rows": rows_to_train_on,
-            "allocation": where(_needs("allocation"), own),
-            "match": where(_matched, stream),
-            "transfer": where(_has_transfer, own),
+            "allocation": where(needs("allocation"), own),
+            "match": where(matched, stream),
+            "transfer": where(has_transfer, own),
             "expert": starting_states,
         },
         writes={"expert": Artefact("experts/{task}", "expert")},
@@ -229,10 +122,10 @@ STAGES: dict[str, Stage] = {
         config=("routing",),
         reads={
             "test_rows": own,
-            "test_features": where(_needs("router"), own),
-            "router_weights": where(_needs("router"), stream),
-            "router": where(_needs("router"), stream),
-            "transfer": where(_parent_answers, stream),
+            "test_features": where(needs("router"), own),
+            "router_weights": where(needs("router"), stream),
+            "router": where(needs("router"), stream),
+            "transfer": where(parent_answers, stream),
         },
         writes={"routes": Artefact("routes/{task}.parquet", "routes")},
         ordered=True,

@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from stages.core.backbone.prompts import IGNORE, Prompter
 from stages.core.base import distributed
-from stages.core.base.errors import InputError
+from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
 from stages.core.training.sampler import step_rows
 from stages.core.training.trainer import ExpertTrainer, Objective
@@ -124,12 +124,7 @@ class Phases:
 def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     world = distributed.size()
-    micro = min(settings["micro_batch_size"], settings["batch_size"] // world)
-    if settings["batch_size"] % (micro * world):
-        raise InputError(
-            f"training.batch_size {settings['batch_size']}: must be a multiple of "
-            f"micro_batch_size {micro} x {world} processes."
-        )
+    micro = micro_batch_size(settings, world)
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=micro,

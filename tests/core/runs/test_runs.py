@@ -4,6 +4,7 @@ import pytest
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
+from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES
 
@@ -234,7 +235,7 @@ def test_states_that_may_answer() -> None:
 )
 def test_faults_are_named_with_their_place(changes: dict, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        plan(**changes).check()
+        check_runs(plan(**changes))
     assert message in str(caught.value)
 
 

@@ -1,0 +1,74 @@
+"""Everything of a configuration that can be checked before the first job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.core.base.errors import InputError, unknown
+from stages.core.runs.runs import Runs
+from stages.core.runs.stage_table import STAGES
+from stages.core.training.batches import micro_batch_size
+from stages.methods.registry import names
+
+
+def check_runs(runs: Runs) -> None:
+    """Check names, variants, folders, batches and manifests.
+
+    Raises:
+        InputError: names the key, what came and what is allowed.
+    """
+    config = runs.config
+    for method in config["method_options"]:
+        if method not in names():
+            raise unknown("method", method, names(), "method_options")
+    for name in runs.methods:
+        _check_run(runs, name)
+    _check_changes(config["variants"])
+    _check_output(Path(config["output"]))
+    for name in ("", *config["variants"]):
+        _check_batches(runs, name)
+    for task in config["training"]["per_task"]:
+        if task not in config["tasks"]:
+            raise unknown("task", task, config["tasks"], "training.per_task")
+    for task in config["tasks"]:
+        runs.manifest(task)
+
+
+def _check_run(runs: Runs, name: str) -> None:
+    """A method's options, its parents, and the order of its tasks."""
+    runs.method(name).settings(runs.config_of(name))
+    if runs.uses_transfer_at_test(name) and not runs.has_transfer(name):
+        raise InputError(
+            f"{name}: routing.second is 'parent', but there are no parents, because "
+            "transfer.enabled is false; set routing.second to rank or none."
+        )
+    if sorted(runs.tasks(name)) != sorted(runs.config["tasks"]):
+        raise InputError(
+            f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
+            f"{', '.join(runs.config['tasks'])}."
+        )
+
+
+def _check_changes(variants: dict) -> None:
+    """Variants change keys of stages that a variant can have of its own."""
+    changeable = {key for stage in STAGES.values() if not stage.fixed for key in stage.config}
+    changeable |= {"method_options", "tasks", "match_size"}
+    for variant, change in variants.items():
+        for key in change["set"]:
+            if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
+                raise unknown("key", key, changeable, f"variants.{variant}.set")
+
+
+def _check_output(folder: Path) -> None:
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise InputError(f"output: {part} is a file; name a folder.")
+
+
+def _check_batches(runs: Runs, name: str) -> None:
+    """Of a variant, or of the plain configuration ('')."""
+    training, processes = runs.config_of(name)["training"], runs.config["gpus"]["training"]
+    place = f"variants.{name}: training" if name else "training"
+    micro_batch_size(training, processes, place)
+    for task, changes in training["per_task"].items():
+        micro_batch_size(training | changes, processes, f"{place}.per_task.{task}")
