@@ -17,7 +17,7 @@ RUN set -eu; \
       cpu) extra="$(grep '^torch==' /opt/cmit/requirements.txt)+cpu" ;; \
       *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 1 ;; \
     esac; \
-    if [ "$(uname -m)" = x86_64 ]; then \
+    if [ "$(uname -m)" = x86_64 ] || [ "$(uname -m)" = aarch64 ]; then \
       pip install --no-cache-dir --require-hashes --no-deps -r /opt/cmit/requirements.lock; \
     fi; \
     pip install --no-cache-dir -r /opt/cmit/requirements.txt $extra

@@ -33,9 +33,9 @@ QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addp
 .PHONY: demo compare test quick lock test-cluster test-container lint tiny bench image clean
 .DELETE_ON_ERROR:
 
-# The lock's hashes hold for one platform; elsewhere the same versions are installed without.
-LOCKED := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && $(PYTHON) -c \
-	"import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null && echo yes)
+# The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
+LOCKED := $(shell $(PYTHON) -c "import platform as p, sys; sys.exit(sys.version_info[:2] != (3, 11) \
+	or (p.system(), p.machine()) not in [('Linux', 'x86_64'), ('Linux', 'aarch64')])" && echo yes)
 
 .venv/runtime: envs/requirements.txt envs/requirements.lock envs/requirements-pocket.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 
 from stages.core.base import cli
-from stages.core.base.errors import unknown
+from stages.core.base.config import CLONE, SCHEMAS
+from stages.core.base.errors import InputError, unknown
 
 HERE = Path(__file__).parent
 SHELLS = ("bash", "zsh")
@@ -73,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
     """Run a tool, or print what there is.
 
     Raises:
-        InputError: no such tool; the nearest name is suggested.
+        InputError: no such tool (the nearest name is suggested), or the package without its clone.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
@@ -82,6 +83,11 @@ def run(argv: Sequence[str]) -> None:
     if name == "completion":
         print(completion(rest[0] if rest else ""))
         return
+    if not SCHEMAS.is_dir():
+        raise InputError(
+            f"the workflow is not beside the package, at {CLONE / 'workflow'}; install it from a "
+            "clone of the project with pip install -e . (with the -e)."
+        )
     if name not in tools():
         raise unknown("tool", name, [*tools(), "completion"], "cmit")
     sys.argv[0] = f"cmit {name}"

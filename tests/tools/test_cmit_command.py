@@ -55,3 +55,11 @@ def test_help_loads_nothing_heavy() -> None:
         "sys.exit(bool({'torch', 'transformers', 'snakemake', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_without_the_clone_the_command_says_what_to_do(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(cmit, "SCHEMAS", tmp_path / "workflow" / "schemas")
+    with pytest.raises(SystemExit) as ended:
+        cmit.main(["plan", "--config", "demo"])
+    assert ended.value.code == 1
+    assert "pip install -e ." in capsys.readouterr().err
