@@ -7,8 +7,6 @@ import pytest
 
 from stages.core.base.config import PRESETS, complete
 from stages.core.base.errors import InputError
-from stages.core.evaluation import routing_quality
-from stages.core.evaluation.routing_quality import Routed
 from stages.core.report import activation, evolution, losses, metrics, parameters, tree
 from stages.core.report.overview import differences
 from stages.core.report.runtimes import readable
@@ -16,79 +14,9 @@ from stages.core.report.sensitivity import relative_scores
 from stages.core.report.slot_grid import slot_arrays
 from stages.core.report.style import as_svg, colour_of, new_figure
 from stages.core.runs.results import Results, Scope
+from tests.helpers.routing import NAN, RUN, TASKS, routed
 
-TASKS = ["a", "b"]
 MINIMAL = {"stream": "s", "manifests": "m", "tasks": ["a"], "backbone": {"path": "p"}}
-
-
-def routed(task: str, rows: list[tuple[int, list[str], str | None, float]]) -> Routed:
-    """Routes of a task from (step, experts, best task, ratio) rows."""
-    active: dict = {}
-    for step, experts, *_ in rows:
-        for name in experts:
-            active[step, name] = active.get((step, name), 0) + 1
-    return Routed(
-        step=np.array([row[0] for row in rows]),
-        own_nearest=np.array([row[2] == task for row in rows]),
-        own_first=np.array([row[1][:1] == [task] for row in rows]),
-        rejected=np.array([not row[1] for row in rows]),
-        ratio=np.array([row[3] for row in rows]),
-        active=active,
-    )
-
-
-NAN = math.nan
-RUN = {
-    "a": routed(
-        "a",
-        [
-            (0, [], None, NAN),
-            (0, [], None, NAN),
-            (1, ["a"], "a", 0.5),
-            (1, [], "a", 2.0),
-            (2, ["a", "b"], "a", 0.5),
-            (2, ["b"], "b", 0.9),
-        ],
-    ),
-    "b": routed(
-        "b",
-        [
-            (0, [], None, NAN),
-            (0, [], None, NAN),
-            (1, [], "a", 2.0),
-            (1, [], "a", 3.0),
-            (2, ["b"], "b", 0.4),
-            (2, [], "b", 1.5),
-        ],
-    ),
-}
-
-
-def test_auroc_counts_ordered_pairs_and_half_of_ties():
-    # pairs (unseen, seen): (2,1) won, (2,2) tied, (3,1) won, (3,2) won
-    found = routing_quality.auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
-    assert found == pytest.approx(3.5 / 4)
-    assert routing_quality.auroc(np.array([]), np.array([1.0])) is None
-
-
-def test_routing_quality_of_a_stage_with_an_unseen_task():
-    found = routing_quality.quality(RUN, TASKS, [1])
-    assert (found.n_seen, found.n_unseen) == (2, 2)
-    assert (found.own_nearest, found.own_first, found.seen_rejected) == (1.0, 0.5, 0.5)
-    assert found.unseen_rejected == 1.0
-    # unseen 2, 3 against seen 0.5, 2: three pairs won, one tied
-    assert found.auroc == pytest.approx(3.5 / 4)
-
-
-def test_routing_quality_of_the_last_stage():
-    found = routing_quality.quality(RUN, TASKS, [2])
-    assert (found.n_seen, found.n_unseen, found.auroc) == (4, 0, None)
-    assert (found.own_nearest, found.own_first, found.seen_rejected) == (0.75, 0.5, 0.25)
-    assert found.unseen_rejected is None
-
-
-def test_routing_quality_ignores_the_pretrained_stage():
-    assert routing_quality.quality(RUN, TASKS, [0, 1]) == routing_quality.quality(RUN, TASKS, [1])
 
 
 def test_activation_frequencies():
