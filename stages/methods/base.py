@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class Method:
-    """Sequential LoRA: one adapter on every slot, trained on through the stream."""
+    """Sequential LoRA: one adapter on every slot, trained on through the stream.
+
+    A training job makes an instance of its own and calls ``prepare``, ``fit`` and ``save`` in this
+    order; what ``prepare`` keeps on the instance, ``loss``, ``fit`` and ``save`` may use.
+    """
 
     name: str = "seq_ft"
     """The method's name, which is that of its file."""
