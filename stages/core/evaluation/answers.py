@@ -92,21 +92,19 @@ GRID = 1000.0  # boxes in texts count thousandths of the image's width and heigh
 
 
 def parse_box(prediction: str) -> tuple[float, float, float, float] | None:
-    """The first box of four numbers in an output, as [x1, y1, x2, y2] relative to the image.
+    """The first sound box of an output, as [x1, y1, x2, y2] relative to the image, or None.
 
     The form is ``<box>[[x1,y1,x2,y2]]</box>`` on a grid of 0..1000. The tags may be absent,
-    because decoders that drop special tokens drop them too. None if there is no such box, if
-    it has no area (x2 <= x1 or y2 <= y1), or if its numbers cannot be of this grid: pixels beyond
-    it, negative ones, or all within 0..1, which are shares of the image.
+    because decoders that drop special tokens drop them too. Boxes without area (x2 <= x1 or
+    y2 <= y1) and boxes of another unit are passed over: pixels beyond the grid, negative numbers,
+    shares of the image (a number between 0 and 1, or none of 2 or more).
     """
-    found = _BOX.search(prediction)
-    if found is None:
-        return None
-    numbers = [float(number) for number in found.groups()]
-    if min(numbers) < 0 or max(numbers) > GRID or max(numbers) <= 1:
-        return None
-    x1, y1, x2, y2 = (number / GRID for number in numbers)
-    return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
+    for found in _BOX.finditer(prediction):
+        x1, y1, x2, y2 = numbers = [float(number) for number in found.groups()]
+        is_grid = min(numbers) >= 0 and 2 <= max(numbers) <= GRID
+        if is_grid and not any(0 < number < 1 for number in numbers) and x1 < x2 and y1 < y2:
+            return x1 / GRID, y1 / GRID, x2 / GRID, y2 / GRID
+    return None
 
 
 def iou(a: Box, b: Box) -> float:
