@@ -8,7 +8,6 @@ may exceed 100.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import fsum
-from operator import ge, gt
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from stages.core.evaluation.captions import Cider
 
 Row = Mapping[str, Any]  # of the data artefact: references, choices, box
 Scorer = Callable[[str, str], tuple[float, bool]]  # (sample_id, text) -> (score, parsed)
+Metric = str | Mapping[str, Any]  # as a manifest has it: a name, or a name with its options
 
-IOU_THRESHOLD = 0.5
 ANNOTATORS = 10  # of VizWiz; the soft accuracy is defined on their number
 
 
@@ -98,8 +97,8 @@ def _choice(rows: Mapping[str, Row]) -> Scorer:
     return score
 
 
-def _iou(rows: Mapping[str, Row], reached: Callable[[float, float], bool] = gt) -> Scorer:
-    """Boxes by overlap beyond one half; no box, or one without area, is wrong and unparsed."""
+def _iou(rows: Mapping[str, Row], threshold: float = 0.5, inclusive: bool = False) -> Scorer:
+    """Boxes by overlap beyond the threshold; no sound box in an output is wrong and unparsed."""
     for sample, row in rows.items():
         box = row["box"]
         if box is None or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
@@ -107,15 +106,12 @@ def _iou(rows: Mapping[str, Row], reached: Callable[[float, float], bool] = gt) 
 
     def score(sample: str, text: str) -> tuple[float, bool]:
         box = answers.parse_box(text)
-        hit = box is not None and reached(answers.iou(box, rows[sample]["box"]), IOU_THRESHOLD)
-        return 100.0 * hit, box is not None
+        if box is None:
+            return 0.0, False
+        overlap = round(answers.iou(box, rows[sample]["box"]), 9)  # a half stays a half
+        return 100.0 * (overlap > threshold or (inclusive and overlap == threshold)), True
 
     return score
-
-
-def _iou_inclusive(rows: Mapping[str, Row]) -> Scorer:
-    """As :func:`_iou`, but an overlap of exactly one half counts."""
-    return _iou(rows, ge)
 
 
 def _cider(rows: Mapping[str, Row]) -> Scorer:
@@ -124,34 +120,49 @@ def _cider(rows: Mapping[str, Row]) -> Scorer:
     return lambda sample, text: (100.0 * cider.score(sample, text), True)
 
 
-METRICS: dict[str, Callable[[Mapping[str, Row]], Scorer]] = {
+METRICS: dict[str, Callable[..., Scorer]] = {
     "accuracy": _accuracy,
     "exact": _exact,
     "vqa_accuracy": _vqa_accuracy,
     "choice": _choice,
     "iou": _iou,
-    "iou_inclusive": _iou_inclusive,
     "cider": _cider,
 }
 
 
-def make_scorer(metric: str, rows: Mapping[str, Row]) -> Scorer:
+def _entry(metric: Metric) -> dict[str, Any]:
+    return {"name": metric} if isinstance(metric, str) else dict(metric)
+
+
+def metric_label(metric: Metric) -> str:
+    """The metric in tables; its options are told where the manifest sets any ("iou >= 0.5")."""
+    options = _entry(metric)
+    name = options.pop("name")
+    if not options:
+        return name
+    sign = ">=" if options.get("inclusive") else ">"
+    return f"{name} {sign} {options.get('threshold', 0.5):g}"
+
+
+def make_scorer(metric: Metric, rows: Mapping[str, Row]) -> Scorer:
     """The scorer of a task's test rows (by sample id) under one of :data:`METRICS`.
 
     Raises:
         InputError: unknown metric, no rows, or a row whose gold answer does not fit the metric.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    options = _entry(metric)
+    name = options.pop("name")
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
     if not rows:
-        raise InputError(f"metric {metric}: no test rows to score.")
+        raise InputError(f"metric {name}: no test rows to score.")
     for sample, row in rows.items():
         if not row["references"]:
             raise InputError(f"sample {sample!r}: no gold answers to score against.")
-    return METRICS[metric](rows)
+    return METRICS[name](rows, **options)
 
 
-def targets_that_fail(metric: str, rows: Mapping[str, Row]) -> list[str]:
+def targets_that_fail(metric: Metric, rows: Mapping[str, Row]) -> list[str]:
     """The test rows (by sample id, with ``turns``) whose own training target is not right.
 
     Right is a score of 100; of captions, a positive CIDEr, whose scale depends on the other
@@ -169,7 +180,7 @@ def targets_that_fail(metric: str, rows: Mapping[str, Row]) -> list[str]:
     ]
 
 
-def report_targets(metric: str, rows: Mapping[str, Row], shown: int = 5) -> None:
+def report_targets(metric: Metric, rows: Mapping[str, Row], shown: int = 5) -> None:
     """Print how many test rows a model that has learnt its targets cannot get right, and which.
 
     Raises:
@@ -179,7 +190,7 @@ def report_targets(metric: str, rows: Mapping[str, Row], shown: int = 5) -> None
         more = ", ..." if len(failing) > shown else ""
         print(
             f"test: note: the training target of {len(failing)} of {len(rows)} rows does not score "
-            f"100 under metric {metric}: {', '.join(failing[:shown])}{more}"
+            f"100 under metric {metric_label(metric)}: {', '.join(failing[:shown])}{more}"
         )
 
 

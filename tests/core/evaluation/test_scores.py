@@ -10,6 +10,7 @@ from stages.core.evaluation.scores import (
     METRICS,
     bootstrap_interval,
     make_scorer,
+    metric_label,
     report_targets,
     summarise,
     targets_that_fail,
@@ -20,6 +21,8 @@ def row(references=("x",), choices=None, box=None):
     return {"references": list(references), "choices": choices, "box": box}
 
 
+AT_LEAST = {"name": "iou", "threshold": 0.5, "inclusive": True}
+BEYOND_A_QUARTER = {"name": "iou", "threshold": 0.25}
 TEN = ["red"] * 2 + ["dark red"] * 8
 
 
@@ -39,7 +42,13 @@ TEN = ["red"] * 2 + ["dark red"] * 8
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[0,0,999,1000]]</box>", (100.0, True)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[9,9,9,9]]</box>", (0.0, False)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "left", (0.0, False)),
-        ("iou_inclusive", row(box=[0.0, 0.0, 0.5, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.0, 0.0, 0.5, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.0, 0.0, 0.499, 1.0]), "[0,0,1000,1000]", (0.0, True)),
+        (BEYOND_A_QUARTER, row(box=[0.0, 0.0, 0.25, 1.0]), "[0,0,1000,1000]", (0.0, True)),
+        (BEYOND_A_QUARTER, row(box=[0.0, 0.0, 0.3, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.1, 0.1, 0.3, 0.5]), "[100,100,300,300]", (100.0, True)),
+        ("iou", row(box=[0.1, 0.1, 0.3, 0.5]), "[100,100,300,300]", (0.0, True)),
+        ({"name": "accuracy"}, row(["two"]), "2", (100.0, True)),
         ("exact", row(["The dog"]), " the Dog ", (100.0, True)),
         ("exact", row(["the dog"]), "dog", (0.0, True)),
         ("choice", row(["C"], ["yes", "no", "yes"]), "A", (100.0, True)),  # the same answer
@@ -112,10 +121,24 @@ def test_the_report_counts_and_names_rows(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [
+        ("iou", "iou"),
+        ({"name": "cider"}, "cider"),
+        (AT_LEAST, "iou >= 0.5"),
+        (BEYOND_A_QUARTER, "iou > 0.25"),
+        ({"name": "iou", "inclusive": True}, "iou >= 0.5"),
+    ],
+)
+def test_tables_tell_the_options(metric, label):
+    assert metric_label(metric) == label
+
+
 def test_manifests_name_exactly_these_metrics():
     from stages.core.base.config import schema
 
-    allowed = schema("manifest")["properties"]["metric"]["enum"]
+    allowed = schema("manifest")["properties"]["metric"]["properties"]["name"]["enum"]
     assert sorted(allowed) == sorted(METRICS)
 
 
