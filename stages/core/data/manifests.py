@@ -12,7 +12,7 @@ from stages.core.base.errors import InputError, unknown
 
 METRICS = {
     "captioning": ("cider",),
-    "open_vqa": ("accuracy", "exact", "vqa_accuracy"),
+    "open_vqa": ("accuracy", "exact", "soft_accuracy", "vqa_accuracy", "textvqa"),
     "choice_vqa": ("choice",),
     "grounding": ("iou",),
 }

@@ -7,20 +7,21 @@ may exceed 100.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
 from typing import Any
 
 import numpy as np
 
 from stages.core.base.errors import InputError, unknown
-from stages.core.evaluation import answers, choices
+from stages.core.evaluation import answers, choices, vqa_scripts
 from stages.core.evaluation.captions import Cider
 
 Row = Mapping[str, Any]  # of the data artefact: references, choices, box
 Scorer = Callable[[str, str], tuple[float, bool]]  # (sample_id, text) -> (score, parsed)
 Metric = str | Mapping[str, Any]  # as a manifest has it: a name, or a name with its options
 
-ANNOTATORS = 10  # of VizWiz; the soft accuracy is defined on their number
+ANNOTATORS = 10  # of a question of VQA, VizWiz or TextVQA; the scripts are defined on them
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,15 @@ def _exact(rows: Mapping[str, Row]) -> Scorer:
     return score
 
 
-def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
+def _annotated(rows: Mapping[str, Row], agreement: Callable[[str, list[str]], float]) -> Scorer:
     """Open answers with ten annotators each."""
     for sample, row in rows.items():
         if len(row["references"]) != ANNOTATORS:
             raise InputError(
-                f"sample {sample!r}: metric vqa_accuracy needs {ANNOTATORS} annotators' answers, "
+                f"sample {sample!r}: this metric needs {ANNOTATORS} annotators' answers, "
                 f"found {len(row['references'])}; use metric accuracy for a few gold answers."
             )
-    return lambda sample, text: (
-        100.0 * answers.soft_accuracy(text, rows[sample]["references"]),
-        True,
-    )
+    return lambda sample, text: (100.0 * agreement(text, rows[sample]["references"]), True)
 
 
 def _target(row: Row) -> str | None:
@@ -123,7 +121,9 @@ def _cider(rows: Mapping[str, Row]) -> Scorer:
 METRICS: dict[str, Callable[..., Scorer]] = {
     "accuracy": _accuracy,
     "exact": _exact,
-    "vqa_accuracy": _vqa_accuracy,
+    "soft_accuracy": partial(_annotated, agreement=answers.soft_accuracy),
+    "vqa_accuracy": partial(_annotated, agreement=vqa_scripts.vqa_accuracy),
+    "textvqa": partial(_annotated, agreement=vqa_scripts.textvqa_accuracy),
     "choice": _choice,
     "iou": _iou,
     "cider": _cider,

@@ -33,6 +33,10 @@ TEN = ["red"] * 2 + ["dark red"] * 8
         ("accuracy", row(["two"]), "three", (0.0, True)),
         ("vqa_accuracy", row(TEN), "Red", (60.0, True)),
         ("vqa_accuracy", row(TEN), "dark red", (100.0, True)),
+        ("vqa_accuracy", row(["red"] * 10), "Red", (0.0, True)),  # all agree: as written
+        ("textvqa", row(["red"] * 10), "Red", (100.0, True)),
+        ("soft_accuracy", row(["red"] * 10), "\uff32ed", (100.0, True)),
+        ("soft_accuracy", row(TEN), "Red", (60.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "B. dog", (100.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "Dog", (100.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "A", (0.0, True)),
@@ -76,6 +80,7 @@ def test_captions_score_cider_times_one_hundred():
         ("accuracy", {}, "no test rows"),
         ("accuracy", {"s7": row([])}, "sample 's7': no gold answers"),
         ("vqa_accuracy", {"s7": row(["x"] * 9)}, "sample 's7'.*10 annotators' answers, found 9"),
+        ("textvqa", {"s7": row(["x"] * 11)}, "sample 's7'.*10 annotators' answers, found 11"),
         ("choice", {"s7": row(["B"])}, "sample 's7'.*needs the options"),
         ("choice", {"s7": row(["C"], ["cat", "dog"])}, "sample 's7'.*answer 'C'"),
         ("choice", {"s7": row(["dog"], ["cat", "dog"])}, "sample 's7'.*answer 'dog'"),
