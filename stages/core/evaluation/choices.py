@@ -19,6 +19,7 @@ _LABEL = re.compile(
     r"\b(?:(option|choice|letter|lettre)|answer|antwort|réponse)(?:\s+(?:is|ist|est))?\W*$",
     re.IGNORECASE,
 )
+_REACH = 80  # characters looked at around a letter
 _JOINED = re.compile(r"\b([A-Za-z])\s*(?:,|and|n?or|to|und|oder|et|ou|[和或与、])\s*$")  # "A and" B
 _WORD_BEFORE = re.compile(r"(\w+(?:'\w+)?)[^\S\n]*[\"'*]*$")
 _WORD_AFTER = re.compile(rf"[\"'*]*[^\S\n]*(\w+(?:'\w+)?|{MASK})")
@@ -108,16 +109,10 @@ def _texts(text: str, choices: Sequence[str]) -> list[Mention]:
     return mentions
 
 
-def _stands(text: str, start: int, end: int) -> bool:
-    """Whether the letter there is an answer: no article, no pronoun, no part of a name.
-
-    Of "vitamins A and B", neither is.
-    """
-    letter, before, after = text[start], text[:start], text[end:]
+def _stands(letter: str, before: str, after: str) -> bool:
+    """Whether a letter between two texts is an answer: no article, pronoun or part of a name."""
     label = _LABEL.search(before)
     if letter.islower() and not (label or re.match(r"[).:\]]", after)):
-        return False
-    if (other := _JOINED.search(before)) and not _stands(text, *other.span(1)):
         return False
     if led := _WORD_BEFORE.search(before):
         word = led[1].casefold()
@@ -133,11 +128,18 @@ def _stands(text: str, start: int, end: int) -> bool:
 
 
 def _letters(text: str, options: str) -> list[Mention]:
-    return [
-        (found[0].upper(), *found.span())
-        for found in _LETTER.finditer(text)
-        if found[0].upper() in options and _stands(text, *found.span())
-    ]
+    """Where option letters stand as answers; of "vitamins A and B", neither does."""
+    mentions, names = [], set()
+    for found in _LETTER.finditer(text):
+        start, end = found.span()
+        low = max(0, start - _REACH)
+        before, after = text[low:start], text[end : end + _REACH]
+        joined = _JOINED.search(before)
+        if (joined and low + joined.start(1) in names) or not _stands(found[0], before, after):
+            names.add(start)
+        elif found[0].upper() in options:
+            mentions.append((found[0].upper(), start, end))
+    return mentions
 
 
 def _sentence(text: str, choices: Sequence[str]) -> set[str]:
@@ -158,9 +160,9 @@ def _sentence(text: str, choices: Sequence[str]) -> set[str]:
         if index < 0 or said in others:
             return set()
     mentions = lettered if led else told + lettered
-    return {letter for letter, _, _ in mentions} - {
-        letter for letter, start, end in mentions if denied(masked, start, end)
-    }
+    denials = denied(masked, [(start, end) for _, start, end in mentions])
+    wrong = {letter for (letter, *_), no in zip(mentions, denials, strict=True) if no}
+    return {letter for letter, *_ in mentions} - wrong
 
 
 def parse_choice(prediction: str, choices: Sequence[str], by_text: bool = False) -> str | None:

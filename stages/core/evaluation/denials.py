@@ -5,6 +5,7 @@ dog") deny nothing.
 """
 
 import re
+from collections.abc import Sequence
 
 MASK = "\0"
 
@@ -43,7 +44,7 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(
     r"""
-    (?:[\s,()]*(?:and|n?or|und|oder|et|ou|[和或与])[\s(]*\0+)*  # "both A and B are wrong"
+    (?:[\s,()]*(?:and|n?or|und|oder|et|ou|[和或与])[\s(]*\0+){0,9}  # "both A and B are wrong"
     ["')*.\]]*\s*
     (?: (?:is|are|was|were|seems?|looks?|ist|sind|est|sont|\w+\ be)\s+
         (?:(?:the|an?|also|es|\w+ly)\s+)*
@@ -58,10 +59,14 @@ _AFTER = re.compile(
 )
 
 
-def denied(masked: str, start: int, end: int) -> bool:
-    """Whether the mention at ``start:end`` is denied, before or after it in its clause."""
+def denied(masked: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Of each mention (start, end): whether its clause denies it, before or after it."""
     text = _FILLING.sub(lambda found: " " * len(found[0]), masked)
     breaks = [found.span() for found in _BREAK.finditer(text)]
-    first = max((stop for _, stop in breaks if stop <= start), default=0)
-    last = min((at for at, _ in breaks if at >= end), default=len(text))
-    return bool(_BEFORE.search(text[first:start]) or _AFTER.match(text[end:last]))
+    found = []
+    for start, end in spans:
+        first = max((stop for _, stop in breaks if stop <= start), default=0)
+        last = min((at for at, _ in breaks if at >= end), default=len(text))
+        before, after = text[first:start], text[end:last]
+        found.append(bool(_BEFORE.search(before) or _AFTER.match(after)))
+    return found
