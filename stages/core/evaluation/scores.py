@@ -165,19 +165,21 @@ def make_scorer(metric: Metric, rows: Mapping[str, Row]) -> Scorer:
 def targets_that_fail(metric: Metric, rows: Mapping[str, Row]) -> list[str]:
     """The test rows (by sample id, with ``turns``) whose own training target is not right.
 
-    Right is a score of 100; of captions, a positive CIDEr, whose scale depends on the other
-    references (a caption that shares all its n-grams with every image has none).
+    Right is a score of 100; a caption is right if it equals a reference, since the scale of CIDEr
+    depends on the other references.
 
     Raises:
         InputError: as :func:`make_scorer`.
     """
-    scorer, enough = make_scorer(metric, rows), 100.0 - 1e-9
-    return [
-        sample
-        for sample, row in rows.items()
-        if (score := scorer(sample, _target(row) or "")[0]) < enough
-        and not (metric == "cider" and score > 0.0)
-    ]
+    scorer, of_captions = make_scorer(metric, rows), _entry(metric)["name"] == "cider"
+
+    def is_right(sample: str, row: Row) -> bool:
+        target = _target(row) or ""
+        if of_captions:
+            return target.strip() in {caption.strip() for caption in row["references"]}
+        return scorer(sample, target)[0] >= 100.0 - 1e-9
+
+    return [sample for sample, row in rows.items() if not is_right(sample, row)]
 
 
 def report_targets(metric: Metric, rows: Mapping[str, Row], shown: int = 5) -> None:
@@ -189,8 +191,8 @@ def report_targets(metric: Metric, rows: Mapping[str, Row], shown: int = 5) -> N
     if failing := targets_that_fail(metric, rows):
         more = ", ..." if len(failing) > shown else ""
         print(
-            f"test: note: the training target of {len(failing)} of {len(rows)} rows does not score "
-            f"100 under metric {metric_label(metric)}: {', '.join(failing[:shown])}{more}"
+            f"test: note: the training target of {len(failing)} of {len(rows)} rows is not right "
+            f"under metric {metric_label(metric)}: {', '.join(failing[:shown])}{more}"
         )
 
 

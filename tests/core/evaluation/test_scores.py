@@ -111,6 +111,17 @@ def trained(target, *args, **kwargs):
         ("accuracy", {"s": trained("?", ["?"]), "t": trained("no", ["yes"])}, ["t"]),
         ("iou", {"s": trained("<box>[[0,0,1,1]]</box>", box=[0, 0, 0.001, 0.001])}, ["s"]),
         ("vqa_accuracy", {"s": trained("red", ["red"] + list("bcdefghij"))}, ["s"]),
+        (
+            "cider",
+            {
+                "same": trained("a red dog runs", ["a dog", "a red dog runs"]),
+                "close": trained("a red dog runs", ["a red dog walks"]),
+                "everywhere": trained("a red dog", ["a red dog"]),
+                "empty": trained("", ["a cat"]),
+            },
+            ["close", "empty"],
+        ),
+        ({"name": "cider"}, {"s": trained(" a dog ", ["a dog"])}, []),
     ],
 )
 def test_training_targets_that_cannot_be_right_are_named(metric, rows, failing):
