@@ -37,7 +37,7 @@ _LEADING = _words(
     answer option choice letter choose chose chosen select selected pick picked say guess think
     believe prefer correct ist sind antwort option buchstabe wähle nehme also und oder
     nicht sondern noch weder es statt est c'est réponse lettre choix choisis et ou ni pas mais donc
-    except without unlike
+    except without unlike doubt doute
     """
 )
 _FOLLOWING = _words(
@@ -54,7 +54,7 @@ _FOLLOWING_NO_WORD = _words(  # but "a can", "I would"
 )
 _CHINESE_LEADING, _CHINESE_FOLLOWING = (
     "是选择为案项和或与即应该以故用非除不",
-    "是和或与项选正对错不才最而也吧呢了",
+    "是和或与都项选正对错不才最而也吧呢了",
 )
 
 
@@ -111,12 +111,14 @@ def _texts(text: str, choices: Sequence[str]) -> list[Mention]:
 
 def _stands(letter: str, before: str, after: str) -> bool:
     """Whether a letter between two texts is an answer: no article, pronoun or part of a name."""
-    label = _LABEL.search(before)
+    label, same = _LABEL.search(before), letter.casefold()
     if letter.islower() and not (label or re.match(r"[).:\]]", after)):
         return False
     if led := _WORD_BEFORE.search(before):
         word = led[1].casefold()
-        if not (word in _LEADING or word.endswith("ly") or word[-1] in _CHINESE_LEADING):
+        if not (
+            word in _LEADING or word == same or word.endswith("ly") or word[-1] in _CHINESE_LEADING
+        ):
             return False
     follower = _WORD_AFTER.match(after)
     if not follower or (label and label[1] and letter.isupper()):
@@ -124,7 +126,7 @@ def _stands(letter: str, before: str, after: str) -> bool:
     word = follower[1].casefold()
     if letter not in "AIa" and (word in _FOLLOWING_NO_WORD or word == MASK):
         return True
-    return word in _FOLLOWING or word[0] in _CHINESE_FOLLOWING
+    return word in _FOLLOWING or word == same or word[0] in _CHINESE_FOLLOWING
 
 
 def _letters(text: str, options: str) -> list[Mention]:

@@ -13,7 +13,7 @@ MASK = "\0"
 _FILLING = re.compile(
     r"""
     \b(?:no|without(?:\ an?y?)?)\ (?:doubt|question)\b | \bnot\ (?:only|just|merely)\b
-    | \bnothing\ but\b | 不错 | 没错
+    | \bnothing\ but\b | \bsans\ (?:aucun\ )?doute\b | 不错 | 没错
     | (?<=\0)[\s)"'*]*,(?=[\s("'*]*(?:(?:and|an?|the|option|und|et)\s+)*\0)
     | ,(?=\s*(?:n?or|noch|oder|ni|ou|then|that|dass|que)\b)
     | \?(?=\s*(?:no|nein|non)\b)
@@ -38,22 +38,22 @@ _BEFORE = re.compile(
         | rul(?:e|es|ed|ing)\ out | (?:eliminat|exclud)\w+
         | nicht | kein\w* | weder | noch | nie | ohne | statt | außer
         | pas | ni | sans | sauf | jamais | aucune? | plutôt\ que)\b
-    | n't\b | [不没] | 并非 | 绝非 | 除了
+    | n't\b | [不没] | 并非 | 绝非 | 除了 | 排除
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _AFTER = re.compile(
     r"""
     (?:[\s,()]*(?:and|n?or|und|oder|et|ou|[和或与])[\s(]*\0+){0,9}  # "both A and B are wrong"
-    ["')*.\]]*\s*
+    (?: \s+(?:no|nein|non)\b | ["')*.\]]*\s*
     (?: (?:is|are|was|were|seems?|looks?|ist|sind|est|sont|\w+\ be)\s+
         (?:(?:the|an?|also|es|\w+ly)\s+)*
         (?:not|wrong|incorrect|false|unlikely|less\ likely|impossible|absent|missing
           |nicht|falsch|faux|fausse)\b
       | (?:can\ be|is|was)\ (?:ruled\ out|excluded|eliminated)\b
       | (?:can|could|do|does|did|should|would|will|has|have)(?:n'?t|\ not)\b
-      | (?:is|are|was|were)n'?t\b | (?:can't|cannot|won't|n'est\ pas|no|nein|non)\b
-      | 是?(?:不(?!选)|错) )
+      | (?:is|are|was|were)n'?t\b | (?:can't|cannot|won't|n'est\ pas)\b
+      | [都是]?(?:不(?!选)|错) ))
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -1,6 +1,7 @@
 """Task metrics over rows, and the bootstrap interval."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,11 @@ def test_manifests_name_exactly_these_metrics():
 
     allowed = schema("manifest")["properties"]["metric"]["properties"]["name"]["enum"]
     assert sorted(allowed) == sorted(METRICS)
+
+
+def test_the_manual_tells_of_every_metric():
+    manual = (Path(__file__).parents[3] / "data_manifests/README.md").read_text()
+    assert {name for name in METRICS if f"| `{name}` |" not in manual} == set()
 
 
 def test_summary_counts_and_averages():
