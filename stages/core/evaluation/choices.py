@@ -116,9 +116,8 @@ def _stands(letter: str, before: str, after: str) -> bool:
         return False
     if led := _WORD_BEFORE.search(before):
         word = led[1].casefold()
-        if not (
-            word in _LEADING or word == same or word.endswith("ly") or word[-1] in _CHINESE_LEADING
-        ):
+        leads = word in _LEADING or word == same or word.endswith("ly")
+        if not (leads or word[-1] in _CHINESE_LEADING):
             return False
     follower = _WORD_AFTER.match(after)
     if not follower or (label and label[1] and letter.isupper()):
@@ -172,8 +171,8 @@ def parse_choice(prediction: str, choices: Sequence[str], by_text: bool = False)
 
     One letter alone counts in either case, an option's full text always; ``by_text`` says which
     goes first where options are themselves letters. Otherwise the letters that stand as answers
-    and the options' texts within the sentence must name one option between them, of which one may
-    stand twice in the list.
+    and the options' texts within the sentence must name one option between them, options with the
+    same text being one.
     """
     options, text = letters(choices), _straight(prediction)
     if not options:
