@@ -96,11 +96,12 @@ class TaskScores:
         Raises:
             InputError: rows of another task, or gold answers that the metric cannot take.
         """
-        from stages.core.evaluation.scores import make_scorer
+        from stages.core.evaluation.scores import make_scorer, metric_label
 
-        self.task, self.metric, self.gold = _gold(data, task)
+        self.task, metric, self.gold = _gold(data, task)
+        self.metric = metric_label(metric)
         try:
-            self.scorer = make_scorer(self.metric, self.gold)
+            self.scorer = make_scorer(metric, self.gold)
         except InputError as error:
             raise InputError(f"{data}: {error}") from None
 
@@ -123,7 +124,7 @@ class TaskScores:
             raise InputError(f"{routes}, {predictions}: {error}") from None
 
 
-def _gold(path: Path, task: str) -> tuple[str, str, dict[str, Row]]:
+def _gold(path: Path, task: str) -> tuple[str, str | dict, dict[str, Row]]:
     """Task name, metric and the test rows by sample id."""
     found = artifacts.metadata(path)
     if found["schema"] != "data":

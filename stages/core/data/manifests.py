@@ -7,14 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from stages.core.base import provenance
-from stages.core.base.config import check, read_yaml
+from stages.core.base.config import check, check_finite, read_yaml
 from stages.core.base.errors import InputError, unknown
 
 METRICS = {
     "captioning": ("cider",),
-    "open_vqa": ("accuracy", "exact", "vqa_accuracy"),
+    "open_vqa": ("accuracy", "exact", "soft_accuracy", "vqa_accuracy", "textvqa"),
     "choice_vqa": ("choice",),
-    "grounding": ("iou", "iou_inclusive"),
+    "grounding": ("iou",),
 }
 PLACEHOLDERS = {  # kind: what the prompt must have
     "captioning": (),
@@ -87,7 +87,7 @@ class Manifest:
     path: Path
     name: str
     kind: str
-    metric: str
+    metric: str | dict  # a name, or a name with its options
     prompt: str | None
     root: DataRoot
     task: dict  # what the data artefact's metadata says of the task
@@ -159,12 +159,12 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     """
     path = Path(path)
     content = read_yaml(path)
+    check_finite(content, str(path))
     check(content, "manifest", str(path))
     kind, metric, prompt = content["kind"], content["metric"], content.get("prompt")
     if content["name"] != path.stem:
         raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
-    if metric not in METRICS[kind]:
-        raise unknown(f"metric for {kind}", metric, METRICS[kind], f"{path}: metric")
+    _check_metric(metric, kind, f"{path}: metric")
     if "answer" in content and kind != "choice_vqa":
         raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
     if prompt is not None:
@@ -180,6 +180,15 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     return Manifest(
         path, content["name"], kind, metric, prompt, DataRoot(folder, linked), task, content
     )
+
+
+def _check_metric(metric: str | dict, kind: str, where: str) -> None:
+    entry = {"name": metric} if isinstance(metric, str) else metric
+    name, options = entry["name"], sorted(entry.keys() - {"name"})
+    if name not in METRICS[kind]:
+        raise unknown(f"metric for {kind}", name, METRICS[kind], where)
+    if options and name != "iou":
+        raise InputError(f"{where}.{options[0]}: goes with metric 'iou', and only with it.")
 
 
 def _check_prompt(prompt: str, kind: str, where: str) -> None:

@@ -7,21 +7,21 @@ may exceed 100.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import fsum
-from operator import ge, gt
 from typing import Any
 
 import numpy as np
 
 from stages.core.base.errors import InputError, unknown
-from stages.core.evaluation import answers, choices
+from stages.core.evaluation import answers, choices, vqa_scripts
 from stages.core.evaluation.captions import Cider
 
 Row = Mapping[str, Any]  # of the data artefact: references, choices, box
 Scorer = Callable[[str, str], tuple[float, bool]]  # (sample_id, text) -> (score, parsed)
+Metric = str | Mapping[str, Any]  # as a manifest has it: a name, or a name with its options
 
-IOU_THRESHOLD = 0.5
-ANNOTATORS = 10  # of VizWiz; the soft accuracy is defined on their number
+ANNOTATORS = 10  # of a question of VQA, VizWiz or TextVQA; the scripts are defined on them
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,15 @@ def _exact(rows: Mapping[str, Row]) -> Scorer:
     return score
 
 
-def _vqa_accuracy(rows: Mapping[str, Row]) -> Scorer:
+def _annotated(rows: Mapping[str, Row], agreement: Callable[[str, list[str]], float]) -> Scorer:
     """Open answers with ten annotators each."""
     for sample, row in rows.items():
         if len(row["references"]) != ANNOTATORS:
             raise InputError(
-                f"sample {sample!r}: metric vqa_accuracy needs {ANNOTATORS} annotators' answers, "
+                f"sample {sample!r}: this metric needs {ANNOTATORS} annotators' answers, "
                 f"found {len(row['references'])}; use metric accuracy for a few gold answers."
             )
-    return lambda sample, text: (
-        100.0 * answers.soft_accuracy(text, rows[sample]["references"]),
-        True,
-    )
+    return lambda sample, text: (100.0 * agreement(text, rows[sample]["references"]), True)
 
 
 def _target(row: Row) -> str | None:
@@ -98,8 +95,8 @@ def _choice(rows: Mapping[str, Row]) -> Scorer:
     return score
 
 
-def _iou(rows: Mapping[str, Row], reached: Callable[[float, float], bool] = gt) -> Scorer:
-    """Boxes by overlap beyond one half; no box, or one without area, is wrong and unparsed."""
+def _iou(rows: Mapping[str, Row], threshold: float = 0.5, inclusive: bool = False) -> Scorer:
+    """Boxes by overlap beyond the threshold; no sound box in an output is wrong and unparsed."""
     for sample, row in rows.items():
         box = row["box"]
         if box is None or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
@@ -107,15 +104,12 @@ def _iou(rows: Mapping[str, Row], reached: Callable[[float, float], bool] = gt) 
 
     def score(sample: str, text: str) -> tuple[float, bool]:
         box = answers.parse_box(text)
-        hit = box is not None and reached(answers.iou(box, rows[sample]["box"]), IOU_THRESHOLD)
-        return 100.0 * hit, box is not None
+        if box is None:
+            return 0.0, False
+        overlap = round(answers.iou(box, rows[sample]["box"]), 9)  # a half stays a half
+        return 100.0 * (overlap > threshold or (inclusive and overlap == threshold)), True
 
     return score
-
-
-def _iou_inclusive(rows: Mapping[str, Row]) -> Scorer:
-    """As :func:`_iou`, but an overlap of exactly one half counts."""
-    return _iou(rows, ge)
 
 
 def _cider(rows: Mapping[str, Row]) -> Scorer:
@@ -124,52 +118,71 @@ def _cider(rows: Mapping[str, Row]) -> Scorer:
     return lambda sample, text: (100.0 * cider.score(sample, text), True)
 
 
-METRICS: dict[str, Callable[[Mapping[str, Row]], Scorer]] = {
+METRICS: dict[str, Callable[..., Scorer]] = {
     "accuracy": _accuracy,
     "exact": _exact,
-    "vqa_accuracy": _vqa_accuracy,
+    "soft_accuracy": partial(_annotated, agreement=answers.soft_accuracy),
+    "vqa_accuracy": partial(_annotated, agreement=vqa_scripts.vqa_accuracy),
+    "textvqa": partial(_annotated, agreement=vqa_scripts.textvqa_accuracy),
     "choice": _choice,
     "iou": _iou,
-    "iou_inclusive": _iou_inclusive,
     "cider": _cider,
 }
 
 
-def make_scorer(metric: str, rows: Mapping[str, Row]) -> Scorer:
+def _entry(metric: Metric) -> dict[str, Any]:
+    return {"name": metric} if isinstance(metric, str) else dict(metric)
+
+
+def metric_label(metric: Metric) -> str:
+    """The metric in tables; its options are told where the manifest sets any ("iou >= 0.5")."""
+    options = _entry(metric)
+    name = options.pop("name")
+    if not options:
+        return name
+    sign = ">=" if options.get("inclusive") else ">"
+    return f"{name} {sign} {options.get('threshold', 0.5):g}"
+
+
+def make_scorer(metric: Metric, rows: Mapping[str, Row]) -> Scorer:
     """The scorer of a task's test rows (by sample id) under one of :data:`METRICS`.
 
     Raises:
         InputError: unknown metric, no rows, or a row whose gold answer does not fit the metric.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    options = _entry(metric)
+    name = options.pop("name")
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
     if not rows:
-        raise InputError(f"metric {metric}: no test rows to score.")
+        raise InputError(f"metric {name}: no test rows to score.")
     for sample, row in rows.items():
         if not row["references"]:
             raise InputError(f"sample {sample!r}: no gold answers to score against.")
-    return METRICS[metric](rows)
+    return METRICS[name](rows, **options)
 
 
-def targets_that_fail(metric: str, rows: Mapping[str, Row]) -> list[str]:
+def targets_that_fail(metric: Metric, rows: Mapping[str, Row]) -> list[str]:
     """The test rows (by sample id, with ``turns``) whose own training target is not right.
 
-    Right is a score of 100; of captions, a positive CIDEr, whose scale depends on the other
-    references (a caption that shares all its n-grams with every image has none).
+    Right is a score of 100; a caption is right if it equals a reference, since the scale of CIDEr
+    depends on the other references.
 
     Raises:
         InputError: as :func:`make_scorer`.
     """
-    scorer, enough = make_scorer(metric, rows), 100.0 - 1e-9
-    return [
-        sample
-        for sample, row in rows.items()
-        if (score := scorer(sample, _target(row) or "")[0]) < enough
-        and not (metric == "cider" and score > 0.0)
-    ]
+    scorer, of_captions = make_scorer(metric, rows), _entry(metric)["name"] == "cider"
+
+    def is_right(sample: str, row: Row) -> bool:
+        target = _target(row) or ""
+        if of_captions:
+            return target.strip() in {caption.strip() for caption in row["references"]}
+        return scorer(sample, target)[0] >= 100.0 - 1e-9
+
+    return [sample for sample, row in rows.items() if not is_right(sample, row)]
 
 
-def report_targets(metric: str, rows: Mapping[str, Row], shown: int = 5) -> None:
+def report_targets(metric: Metric, rows: Mapping[str, Row], shown: int = 5) -> None:
     """Print how many test rows a model that has learnt its targets cannot get right, and which.
 
     Raises:
@@ -178,8 +191,8 @@ def report_targets(metric: str, rows: Mapping[str, Row], shown: int = 5) -> None
     if failing := targets_that_fail(metric, rows):
         more = ", ..." if len(failing) > shown else ""
         print(
-            f"test: note: the training target of {len(failing)} of {len(rows)} rows does not score "
-            f"100 under metric {metric}: {', '.join(failing[:shown])}{more}"
+            f"test: note: the training target of {len(failing)} of {len(rows)} rows is not right "
+            f"under metric {metric_label(metric)}: {', '.join(failing[:shown])}{more}"
         )
 
 

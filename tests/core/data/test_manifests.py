@@ -77,6 +77,13 @@ def test_unknown_keys_are_answered_with_the_near_miss(write):
     [
         ({"kind": "caption"}, "'caption' is not one of"),
         ({"metric": "cider"}, "unknown metric for open_vqa 'cider'"),
+        ({"metric": "acuracy"}, "metric: unknown metric for open_vqa 'acuracy'"),
+        ({"metric": {"name": "accuracy", "threshold": 0.5}}, "metric.threshold: goes with"),
+        ({"metric": {"name": "iou", "threshhold": 0.5}}, "Did you mean 'threshold'?"),
+        ({"metric": {"name": "iou", "threshold": 50}}, "metric.threshold: 50"),
+        ({"metric": {"name": "iou", "threshold": float("nan")}}, "metric.threshold: nan is no"),
+        ({"metric": {"threshold": 0.5}}, "'name' is a required property"),
+        ({"metric": 3}, "metric: 3 is not of type"),
         ({"answer": "text"}, "answer: goes with kind 'choice_vqa', and only with it"),
         ({"generation": {}}, "max_new_tokens"),
         ({"generation": {"max_new_tokens": 3, "min_new_tokens": 4}}, "exceeds"),

@@ -1,6 +1,7 @@
 """Task metrics over rows, and the bootstrap interval."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from stages.core.evaluation.scores import (
     METRICS,
     bootstrap_interval,
     make_scorer,
+    metric_label,
     report_targets,
     summarise,
     targets_that_fail,
@@ -20,6 +22,8 @@ def row(references=("x",), choices=None, box=None):
     return {"references": list(references), "choices": choices, "box": box}
 
 
+AT_LEAST = {"name": "iou", "threshold": 0.5, "inclusive": True}
+BEYOND_A_QUARTER = {"name": "iou", "threshold": 0.25}
 TEN = ["red"] * 2 + ["dark red"] * 8
 
 
@@ -30,6 +34,10 @@ TEN = ["red"] * 2 + ["dark red"] * 8
         ("accuracy", row(["two"]), "three", (0.0, True)),
         ("vqa_accuracy", row(TEN), "Red", (60.0, True)),
         ("vqa_accuracy", row(TEN), "dark red", (100.0, True)),
+        ("vqa_accuracy", row(["red"] * 10), "Red", (0.0, True)),  # all agree: as written
+        ("textvqa", row(["red"] * 10), "Red", (100.0, True)),
+        ("soft_accuracy", row(["red"] * 10), "\uff32ed", (100.0, True)),
+        ("soft_accuracy", row(TEN), "Red", (60.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "B. dog", (100.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "Dog", (100.0, True)),
         ("choice", row(["B"], ["cat", "dog"]), "A", (0.0, True)),
@@ -39,7 +47,13 @@ TEN = ["red"] * 2 + ["dark red"] * 8
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[0,0,999,1000]]</box>", (100.0, True)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "<box>[[9,9,9,9]]</box>", (0.0, False)),
         ("iou", row(box=[0.0, 0.0, 0.5, 1.0]), "left", (0.0, False)),
-        ("iou_inclusive", row(box=[0.0, 0.0, 0.5, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.0, 0.0, 0.5, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.0, 0.0, 0.499, 1.0]), "[0,0,1000,1000]", (0.0, True)),
+        (BEYOND_A_QUARTER, row(box=[0.0, 0.0, 0.25, 1.0]), "[0,0,1000,1000]", (0.0, True)),
+        (BEYOND_A_QUARTER, row(box=[0.0, 0.0, 0.3, 1.0]), "[0,0,1000,1000]", (100.0, True)),
+        (AT_LEAST, row(box=[0.1, 0.1, 0.3, 0.5]), "[100,100,300,300]", (100.0, True)),
+        ("iou", row(box=[0.1, 0.1, 0.3, 0.5]), "[100,100,300,300]", (0.0, True)),
+        ({"name": "accuracy"}, row(["two"]), "2", (100.0, True)),
         ("exact", row(["The dog"]), " the Dog ", (100.0, True)),
         ("exact", row(["the dog"]), "dog", (0.0, True)),
         ("choice", row(["C"], ["yes", "no", "yes"]), "A", (100.0, True)),  # the same answer
@@ -67,6 +81,7 @@ def test_captions_score_cider_times_one_hundred():
         ("accuracy", {}, "no test rows"),
         ("accuracy", {"s7": row([])}, "sample 's7': no gold answers"),
         ("vqa_accuracy", {"s7": row(["x"] * 9)}, "sample 's7'.*10 annotators' answers, found 9"),
+        ("textvqa", {"s7": row(["x"] * 11)}, "sample 's7'.*10 annotators' answers, found 11"),
         ("choice", {"s7": row(["B"])}, "sample 's7'.*needs the options"),
         ("choice", {"s7": row(["C"], ["cat", "dog"])}, "sample 's7'.*answer 'C'"),
         ("choice", {"s7": row(["dog"], ["cat", "dog"])}, "sample 's7'.*answer 'dog'"),
@@ -97,6 +112,17 @@ def trained(target, *args, **kwargs):
         ("accuracy", {"s": trained("?", ["?"]), "t": trained("no", ["yes"])}, ["t"]),
         ("iou", {"s": trained("<box>[[0,0,1,1]]</box>", box=[0, 0, 0.001, 0.001])}, ["s"]),
         ("vqa_accuracy", {"s": trained("red", ["red"] + list("bcdefghij"))}, ["s"]),
+        (
+            "cider",
+            {
+                "same": trained("a red dog runs", ["a dog", "a red dog runs"]),
+                "close": trained("a red dog runs", ["a red dog walks"]),
+                "everywhere": trained("a red dog", ["a red dog"]),
+                "empty": trained("", ["a cat"]),
+            },
+            ["close", "empty"],
+        ),
+        ({"name": "cider"}, {"s": trained(" a dog ", ["a dog"])}, []),
     ],
 )
 def test_training_targets_that_cannot_be_right_are_named(metric, rows, failing):
@@ -112,11 +138,30 @@ def test_the_report_counts_and_names_rows(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [
+        ("iou", "iou"),
+        ({"name": "cider"}, "cider"),
+        (AT_LEAST, "iou >= 0.5"),
+        (BEYOND_A_QUARTER, "iou > 0.25"),
+        ({"name": "iou", "inclusive": True}, "iou >= 0.5"),
+    ],
+)
+def test_tables_tell_the_options(metric, label):
+    assert metric_label(metric) == label
+
+
 def test_manifests_name_exactly_these_metrics():
     from stages.core.base.config import schema
 
-    allowed = schema("manifest")["properties"]["metric"]["enum"]
+    allowed = schema("manifest")["properties"]["metric"]["properties"]["name"]["enum"]
     assert sorted(allowed) == sorted(METRICS)
+
+
+def test_the_manual_tells_of_every_metric():
+    manual = (Path(__file__).parents[3] / "data_manifests/README.md").read_text()
+    assert {name for name in METRICS if f"| `{name}` |" not in manual} == set()
 
 
 def test_summary_counts_and_averages():
