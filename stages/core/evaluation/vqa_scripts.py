@@ -75,7 +75,12 @@ def textvqa_processed(answer: str) -> str:
 
 
 def vqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
-    """Accuracy of the VQA script, 0..1. Where all annotators agree, it compares as written."""
+    """Accuracy of the VQA script, 0..1. Where all annotators agree, it compares as written.
+
+    Unlike the script, an output without text matches only an empty answer.
+    """
+    if not prediction.strip():
+        return agreement([not answer.strip() for answer in annotators])
     said, given = _one_line(prediction), [_one_line(answer) for answer in annotators]
     if len(set(given)) > 1:
         said, given = vqa_processed(said), [vqa_processed(answer) for answer in given]
@@ -83,6 +88,8 @@ def vqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
 
 
 def textvqa_accuracy(prediction: str, annotators: Sequence[str]) -> float:
-    """Accuracy of the TextVQA script, 0..1."""
+    """Accuracy of the TextVQA script, 0..1; an output without text as in :func:`vqa_accuracy`."""
+    if not prediction.strip():
+        return agreement([not answer.strip() for answer in annotators])
     said = textvqa_processed(prediction)
     return agreement([said == textvqa_processed(answer) for answer in annotators])

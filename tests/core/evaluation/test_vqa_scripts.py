@@ -119,4 +119,11 @@ def test_where_the_two_differ():
 
 def test_nothing_left_matches_nothing_left_as_published():
     given = ["a"] * 5 + ["b"] * 5
-    assert (vqa_accuracy("", given), textvqa_accuracy(".", given)) == (1.0, 1.0)
+    assert (vqa_accuracy(".", given), textvqa_accuracy(".", given)) == (1.0, 1.0)
+
+
+def test_an_output_without_text_is_right_only_where_the_answer_is_empty():
+    given = ["a"] * 5 + ["b"] * 5
+    assert (vqa_accuracy("", given), textvqa_accuracy(" ", given)) == (0.0, 0.0)
+    given = [""] * 5 + ["b"] * 5
+    assert (vqa_accuracy(" ", given), textvqa_accuracy("", given)) == (1.0, 1.0)
