@@ -61,6 +61,7 @@ class Split:
     path: Path | None  # None: a data set of the hub
     annotations: Path | None
     images: Path
+    root: DataRoot
     fields: dict[str, str | None]
     selected: str | None  # value of the column `split`
     rows: int | None
@@ -107,6 +108,7 @@ class Manifest:
             path=self._locate(entry, "file", where),
             annotations=self._locate(entry, "annotations", where),
             images=self._locate(entry, "images", where) or self.root.folder,
+            root=self.root,
             fields={**self.content.get("fields", {}), **entry.get("fields", {})},
             selected=entry.get("split"),
             rows=entry.get("rows"),

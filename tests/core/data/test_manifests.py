@@ -91,6 +91,10 @@ def test_unknown_keys_are_answered_with_the_near_miss(write):
         ({"train__hub": {"name": "a/b", "revision": "0" * 40}}, "exactly one of"),
         ({"train": {"hub": {"name": "a/b", "revision": "main"}}}, "'main' does not match"),
         ({"train": {"hub": {"name": "a/b", "revision": "0" * 40}}}, "needs format 'datasets'"),
+        *(
+            ({"train": {"hub": {"name": name, "revision": "0" * 40}}}, "owner/name (or name)")
+            for name in ("/etc", "./a", "../a", "~/a", "a/b/c", "a/../b", "hf://datasets/a", "a::b")
+        ),
         ({"train__annotations": "rows/test.jsonl"}, "goes with format 'vizwiz'"),
         ({"train__format": "vizwiz"}, "goes with format 'vizwiz'"),
     ],

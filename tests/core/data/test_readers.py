@@ -14,7 +14,7 @@ from PIL import Image
 
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
-from stages.core.data.manifests import Split
+from stages.core.data.manifests import DataRoot, Split
 from stages.core.data.readers import containers
 from stages.core.data.readers import formats as readers
 from stages.core.data.readers.record import Record, from_mapping, texts
@@ -24,6 +24,7 @@ def split(path, form, name="train", **options) -> Split:
     given = {
         "annotations": None,
         "images": Path(path).parent if path else None,
+        "root": DataRoot(Path(path).parent) if path else None,
         "fields": {},
         "selected": None,
         "rows": None,
@@ -409,29 +410,8 @@ def test_datasets_reads_a_saved_folder_by_split(tmp_path):
     DatasetDict(both).save_to_disk(tmp_path / "saved")
     found = read(split(tmp_path / "saved", "datasets", "test", selected="validation"))
     assert found == [("row 1", Record(images=("validation.png",)))]
-    with pytest.raises(InputError, match="cannot load split 'test'"):
+    with pytest.raises(InputError, match="unknown split 'test'. Allowed: train, validation"):
         read(split(tmp_path / "saved", "datasets", "test"))
-
-
-def test_datasets_takes_a_hub_data_set_at_its_revision(monkeypatch):
-    import datasets
-
-    asked = {}
-
-    def load(name, config, **options):
-        asked.update(options, name=name, config=config)
-        return datasets.Dataset.from_dict({"image": ["a.png"]})
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    hub = {"name": "someone/things", "config": "small", "revision": "0" * 40}
-    found = [row for _, row in readers.rows(split(None, "datasets", "test", hub=hub))]
-    assert found == [{"image": "a.png"}]
-    assert asked == {
-        "name": "someone/things",
-        "config": "small",
-        "revision": "0" * 40,
-        "split": "test",
-    }
 
 
 def test_datasets_names_files_it_does_not_know(tmp_path):

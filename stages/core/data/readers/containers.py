@@ -149,6 +149,8 @@ def whole(path: Path) -> Any:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}: {error.reason}.") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON: nested too deeply.") from None
 
 
 def table(path: Path, required: Iterable[str]) -> Rows:
