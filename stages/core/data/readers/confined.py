@@ -39,11 +39,15 @@ def below(split: "Split", path: str | Path) -> str:
 
 def check_files(split: "Split", builder: Any) -> None:
     """Refuse files outside the data root, and readers that open further files by themselves."""
-    reader = type(builder).__module__.rpartition(".")[2]
-    if reader not in READERS:
-        raise unknown("kind of data files", reader, READERS, str(split.path))
+    if reader(builder) not in READERS:
+        raise unknown("kind of data files", reader(builder), READERS, str(split.path))
     for file in _resolved(builder):
         below(split, file)
+
+
+def reader(builder: Any) -> str:
+    """The kind of files that a builder of the library reads."""
+    return type(builder).__module__.rpartition(".")[2]
 
 
 def check_hub(hub: dict[str, str], builder: Any) -> None:

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +23,15 @@ from stages.core.base.errors import InputError, unknown
 from stages.core.data.faults import RowError
 
 CHUNK = 1 << 20  # characters read at once from a JSON array
+PEEKED = 256  # bytes of a JSON file that tell an array from lines
 LONGEST_TOKEN = 64  # a token of JSON cut at the window's end starts at most so far before it
 PARQUET_ROWS = 64  # rows held at once: images may be embedded
 
 
 ARRAY = "format llava_json"
 LINES = "formats internvl_jsonl, vqa_jsonl, choice_jsonl and skvg"
+
+CUT_OR_FALSE = (EOFError, gzip.BadGzipFile, zlib.error)  # of a file whose name ends in .gz
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -39,13 +43,18 @@ def opened(path: Path) -> Any:
 
 def lines(path: Path) -> Rows:
     """The lines of a file as bytes; blank ones are skipped."""
-    with opened(path) as handle:
-        for number, line in enumerate(handle, start=1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if number == 1 and line.lstrip().startswith(b"["):
-                raise RowError("wrong format", f"{path} is one JSON array; {ARRAY} reads arrays")
-            if line and not line.isspace():
-                yield f"{path}:{number}", line
+    number = 0
+    try:
+        with opened(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if number == 1 and line.lstrip().startswith(b"["):
+                    problem = f"{path} is one JSON array; {ARRAY} reads arrays"
+                    raise RowError("wrong format", problem)
+                if line and not line.isspace():
+                    yield f"{path}:{number}", line
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}:{number + 1}: {error}") from None
 
 
 def loads(raw: Any) -> Any:
@@ -82,8 +91,20 @@ def array(path: Path) -> Rows:
                 text.take(",")
     except UnicodeDecodeError as error:
         raise RowError("not UTF-8", f"near item {count + 1}: {error.reason}") from None
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}: near item {count + 1}: {error}") from None
     except RowError as fault:
         raise RowError(fault.kind, f"near item {count}: {fault}") from None
+
+
+def array_or_lines(path: Path) -> Rows:
+    """The rows of a JSON file of either kind."""
+    try:
+        with opened(path) as handle:
+            start = handle.read(PEEKED).removeprefix(codecs.BOM_UTF8).lstrip()
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}:1: {error}") from None
+    return array(path) if start.startswith(b"[") else lines(path)
 
 
 class _JsonText:
@@ -151,6 +172,8 @@ def whole(path: Path) -> Any:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
     except RecursionError:
         raise InputError(f"{path}: not valid JSON: nested too deeply.") from None
+    except CUT_OR_FALSE as error:
+        raise InputError(f"{path}: broken gzip: {error}. Get the file again.") from None
 
 
 def table(path: Path, required: Iterable[str]) -> Rows:
@@ -158,7 +181,7 @@ def table(path: Path, required: Iterable[str]) -> Rows:
 
     Raises :class:`InputError` for an absent required column.
     """
-    with path.open(encoding="utf-8-sig", newline="") as handle:
+    with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, restkey="", strict=True)
         try:
             present = reader.fieldnames or []
@@ -174,6 +197,8 @@ def table(path: Path, required: Iterable[str]) -> Rows:
             raise InputError(f"{path}: not UTF-8: {error.reason}.") from None
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not readable as CSV: {error}.") from None
+        except CUT_OR_FALSE as error:
+            raise InputError(f"{path}:{reader.line_num + 1}: broken gzip: {error}.") from None
 
 
 def _shortest(value: float | None) -> float | None:

@@ -8,20 +8,18 @@ below the data root.
 import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.errors import InputError, unknown
+from stages.core.data.faults import RowError
 from stages.core.data.readers import confined, containers
 
 if TYPE_CHECKING:
     from stages.core.data.manifests import Split
 
-BUILDERS = {
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".json": "json",
-    ".jsonl": "json",
-}
+BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+TEXTS = (".csv", ".json", ".jsonl")  # also with .gz; read by us, so that text stays as written
 
 
 def rows(split: "Split") -> containers.Rows:
@@ -30,18 +28,61 @@ def rows(split: "Split") -> containers.Rows:
     Raises :class:`InputError` if ``datasets`` cannot load the source, a column is missing, or a
     file of it lies outside the data root.
     """
-    if split.path and split.path.suffix == ".csv":
-        yield from containers.table(split.file, [c for c in split.fields.values() if c])
+    if split.hub:
+        with _told(split):
+            dataset = _from_hub(split)
+        yield from _stored(split, dataset)
+    elif split.file.is_file() and _suffix(split.file) in TEXTS:
+        yield from _text(split, split.file)
+    else:
+        with _told(split):
+            builder = _local(split)
+        yield from _built(split, builder)
+
+
+def _built(split: "Split", builder: Any) -> containers.Rows:
+    """The rows of the files that the library has found."""
+    name = _name(split)
+    if confined.reader(builder) not in ("csv", "json"):
+        with _told(split):
+            dataset = builder.as_streaming_dataset(split=name)
+        yield from _stored(split, dataset)
         return
-    source = split.path or (split.hub or {})["name"]
+    if name not in builder.config.data_files:
+        raise unknown("split", name, builder.config.data_files, str(split.path))
+    for file in builder.config.data_files[name]:
+        yield from _text(split, Path(file))
+
+
+def _text(split: "Split", file: Path) -> containers.Rows:
+    """The rows of one CSV or JSON file; the next file counts where one breaks off."""
+    columns = [column for column in split.fields.values() if column]
+    try:
+        if _suffix(file) == ".csv":
+            yield from containers.table(file, columns)
+        else:
+            yield from containers.array_or_lines(file)
+    except RowError as fault:
+        yield str(file), fault
+
+
+def _stored(split: "Split", dataset: Any) -> containers.Rows:
+    """The rows of a data set of the library; images are not opened."""
+    features, source = dataset.features or {}, _source(split)
+    for column in filter(None, split.fields.values()):
+        if features and column not in features:
+            raise unknown("column", column, features, source)
     with _told(split):
-        dataset = _from_hub(split) if split.hub else _local(split)
-        features = dataset.features or {}
-        for column in filter(None, split.fields.values()):
-            if features and column not in features:
-                raise unknown("column", column, features, str(source))
         for number, row in enumerate(dataset.decode(False) if features else dataset, start=1):
             yield f"{source}: row {number}", row
+
+
+def _suffix(file: Path) -> str:
+    return (file.with_suffix("") if file.suffix == ".gz" else file).suffix
+
+
+def _source(split: "Split") -> str:
+    return str(split.path or (split.hub or {})["name"])
 
 
 def _name(split: "Split") -> str:
@@ -56,9 +97,9 @@ def _told(split: "Split") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # its own, its parsers' and the network's types
-        source, problem = split.path or (split.hub or {})["name"], " ".join(str(error).split())
+        problem = " ".join(str(error).split())
         raise InputError(
-            f"{source}: datasets cannot load split {_name(split)!r}: {problem}"
+            f"{_source(split)}: datasets cannot load split {_name(split)!r}: {problem}"
         ) from None
 
 
@@ -76,11 +117,15 @@ def _from_hub(split: "Split") -> Any:
 
 
 def _local(split: "Split") -> Any:
+    """The library's builder of a folder or file whose files are all allowed."""
     from datasets import load_dataset_builder
 
     name, path = _name(split), confined.below(split, split.file)
     if split.file.is_file():
-        builder = load_dataset_builder(_reader(split), data_files={name: glob.escape(path)})
+        suffix = split.file.suffix
+        if suffix not in BUILDERS:
+            raise unknown("file type", suffix, [*BUILDERS, *TEXTS], str(split.path))
+        builder = load_dataset_builder(BUILDERS[suffix], data_files={name: glob.escape(path)})
     elif saved := confined.saved_files(split, name):
         files = [glob.escape(file) for file in saved]
         builder = load_dataset_builder("arrow", data_files={name: files})
@@ -88,11 +133,4 @@ def _local(split: "Split") -> Any:
         confined.check_cards(split)
         builder = load_dataset_builder(path)
     confined.check_files(split, builder)
-    return builder.as_streaming_dataset(split=name)
-
-
-def _reader(split: "Split") -> str:
-    suffix = split.file.suffix
-    if suffix not in BUILDERS:
-        raise unknown("file type", suffix, [*BUILDERS, ".csv"], str(split.path))
-    return BUILDERS[suffix]
+    return builder

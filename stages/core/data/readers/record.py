@@ -199,6 +199,8 @@ def _from_text(conversations: Any) -> Any:
         return json.loads(conversations)
     except json.JSONDecodeError as error:
         raise RowError("broken conversation", f"text that is no JSON: {error.msg}") from None
+    except RecursionError:
+        raise RowError("broken conversation", "JSON text nested too deeply") from None
 
 
 def _without_system(conversations: Any) -> tuple[Any, str]:
