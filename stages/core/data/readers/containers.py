@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -67,6 +66,8 @@ def loads(raw: Any) -> Any:
         raise RowError("not UTF-8", f"byte {error.start} of the line: {error.reason}") from None
     except json.JSONDecodeError as error:
         raise RowError("broken JSON", f"{error.msg}: character {error.pos}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise RowError("broken JSON", str(error)) from None
     except RecursionError:
         raise RowError("broken JSON", "nested too deeply") from None
 
@@ -154,6 +155,8 @@ class _JsonText:
                 cut = problem.startswith("Unterminated string") or error.pos > end - LONGEST_TOKEN
                 if not cut:  # reading on cannot mend it
                     raise RowError("broken JSON", problem) from None
+            except ValueError as error:  # a number of thousands of digits
+                raise RowError("broken JSON", str(error)) from None
             if end < len(self._text):
                 self._at = end
                 return value
@@ -170,6 +173,8 @@ def whole(path: Path) -> Any:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}: {error.reason}.") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: not valid JSON: {error}.") from None
     except RecursionError:
         raise InputError(f"{path}: not valid JSON: nested too deeply.") from None
     except CUT_OR_FALSE as error:
@@ -201,9 +206,23 @@ def table(path: Path, required: Iterable[str]) -> Rows:
             raise InputError(f"{path}:{reader.line_num + 1}: broken gzip: {error}.") from None
 
 
-def _shortest(value: float | None) -> float | None:
-    """A float32 as the number that its shortest digits say, 0.1 instead of 0.10000000149."""
-    return None if value is None else float(str(np.float32(value)))
+def shortest(value: Any, kind: pa.DataType) -> Any:
+    """A value of an Arrow type, its float16 and float32 as the numbers that their shortest digits
+    say, 0.1 instead of 0.10000000149; in lists and structures too."""
+    if value is None:
+        return None
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return float(str(kind.to_pandas_dtype()(value)))
+    if isinstance(value, list) and not pa.types.is_map(kind):
+        return [shortest(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: shortest(value[field.name], field.type) for field in kind}
+    return value
+
+
+def short_floats(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The columns that :func:`shortest` may change, with their types."""
+    return {field.name: field.type for field in schema if "float" in str(field.type)}
 
 
 def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Rows:
@@ -219,10 +238,11 @@ def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Row
                     raise unknown("column", column, present, str(path))
             wanted = sorted({*required, *optional} & set(present))
             number = 0
-            short = [n for n in wanted if table.schema_arrow.field(n).type == pa.float32()]
+            short = short_floats(pa.schema([table.schema_arrow.field(name) for name in wanted]))
             for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}: row {number}", row | {n: _shortest(row[n]) for n in short}
+                    numbers = {name: shortest(row[name], kind) for name, kind in short.items()}
+                    yield f"{path}: row {number}", row | numbers
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not readable as Parquet: {error}") from None

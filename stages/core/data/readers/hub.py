@@ -73,8 +73,10 @@ def _stored(split: "Split", dataset: Any) -> containers.Rows:
         if features and column not in features:
             raise unknown("column", column, features, source)
     with _told(split):
+        short = containers.short_floats(dataset.features.arrow_schema) if features else {}
         for number, row in enumerate(dataset.decode(False) if features else dataset, start=1):
-            yield f"{source}: row {number}", row
+            numbers = {name: containers.shortest(row[name], kind) for name, kind in short.items()}
+            yield f"{source}: row {number}", row | numbers
 
 
 def _suffix(file: Path) -> str:

@@ -16,6 +16,9 @@ NAMES = (
 IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
 TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
+DIGITS = 20  # as text, a whole number has fewer
+LARGEST = 1e9  # pixels along a side, of any image
+SPELT_OUT = 1e16  # from here on Python too writes a float with an exponent
 MARKER = "<image>"
 _MARKER = re.compile(rf"{MARKER}\n?")
 
@@ -97,8 +100,9 @@ def texts(value: Any, column: str) -> tuple[str, ...]:
 
 
 def _digits(item: str | int | float) -> str:
-    """A number as its digits; a whole one without decimals."""
-    return str(int(item)) if isinstance(item, float) and item.is_integer() else str(item)
+    """A number as its shortest digits; a whole one without decimals."""
+    plain = isinstance(item, float) and item.is_integer() and abs(item) < SPELT_OUT
+    return str(int(item)) if plain else str(item)
 
 
 def _kind(value: Any) -> str:
@@ -145,7 +149,9 @@ def _choices(value: Mapping, fields: Mapping) -> tuple[str, ...] | None:
 
 def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
     found = value.get(name)
-    if isinstance(found, str) and found.strip().isdecimal():  # of a CSV file
+    if (
+        isinstance(found, str) and found.strip().isdecimal() and len(found) < DIGITS
+    ):  # of a CSV file
         return int(found)
     if found is None or (isinstance(found, int) and not isinstance(found, bool)):
         return found
@@ -157,7 +163,8 @@ def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
     if found is None:
         return None
     numbers = isinstance(found, list | tuple) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) for x in found
+        isinstance(x, int | float) and not isinstance(x, bool) and not abs(x) > LARGEST
+        for x in found
     )
     if not numbers or len(found) != 4:
         raise RowError("bad box", f"{fields['box']!r}: expected [x1, y1, x2, y2], found {found}")
@@ -168,9 +175,8 @@ def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
     width, height = _whole(value, "width", fields), _whole(value, "height", fields)
     if width is None or height is None:
         return None
-    if min(width, height) < 1:
-        found = width, height
-        raise RowError("bad size", f"width and height must be positive, found {found}")
+    if min(width, height) < 1 or max(width, height) > LARGEST:
+        raise RowError("bad size", f"{width} x {height} is no size of an image")
     return width, height
 
 
@@ -199,6 +205,8 @@ def _from_text(conversations: Any) -> Any:
         return json.loads(conversations)
     except json.JSONDecodeError as error:
         raise RowError("broken conversation", f"text that is no JSON: {error.msg}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise RowError("broken conversation", f"text that is no JSON: {error}") from None
     except RecursionError:
         raise RowError("broken conversation", "JSON text nested too deeply") from None
 
