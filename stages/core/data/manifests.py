@@ -66,6 +66,7 @@ class Split:
     selected: str | None  # value of the column `split`
     rows: int | None
     hub: dict[str, str] | None
+    question: str | None = None  # of every row
 
     @property
     def file(self) -> Path:
@@ -113,6 +114,7 @@ class Manifest:
             selected=entry.get("split"),
             rows=entry.get("rows"),
             hub=entry.get("hub"),
+            question=self.content.get("question"),
         )
         if (split.path is None) == (split.hub is None):
             raise InputError(f"{where}: exactly one of 'file' and 'hub' is needed.")
@@ -171,6 +173,8 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
         raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
     if prompt is not None:
         _check_prompt(prompt, kind, f"{path}: prompt")
+    if (question := content.get("question")) is not None:
+        _check_question(question, prompt or "", f"{path}: question")
     folder = Path(root) if root else path.parent / content.get("root", ".")
     if not folder.is_dir():
         raise InputError(f"{path}: root: {folder} is no folder.")
@@ -196,4 +200,13 @@ def _check_prompt(prompt: str, kind: str, where: str) -> None:
         if name not in found:
             raise InputError(f"{where}: a {kind} prompt needs {{{name}}}.")
     if "<image>" in prompt:
+        raise InputError(f"{where}: leave out '<image>'; images always come first.")
+
+
+def _check_question(question: str, prompt: str, where: str) -> None:
+    if not question.strip():
+        raise InputError(f"{where}: has no text.")
+    if "{question}" not in prompt:
+        raise InputError(f"{where}: nothing asks it, since 'prompt' has no {{question}}.")
+    if "<image>" in question:
         raise InputError(f"{where}: leave out '<image>'; images always come first.")

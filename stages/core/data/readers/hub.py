@@ -6,7 +6,7 @@ below the data root.
 """
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,11 +72,33 @@ def _stored(split: "Split", dataset: Any) -> containers.Rows:
     for column in filter(None, split.fields.values()):
         if features and column not in features:
             raise unknown("column", column, features, source)
+    short = containers.short_floats(dataset.features.arrow_schema) if features else {}
+    labels = _labels(features, but=split.fields.get("answer_index", "answer_index"))
     with _told(split):
-        short = containers.short_floats(dataset.features.arrow_schema) if features else {}
         for number, row in enumerate(dataset.decode(False) if features else dataset, start=1):
-            numbers = {name: containers.shortest(row[name], kind) for name, kind in short.items()}
-            yield f"{source}: row {number}", row | numbers
+            row |= {name: containers.shortest(row[name], kind) for name, kind in short.items()}
+            row |= {name: _class_names(row[name], kind) for name, kind in labels.items()}
+            yield f"{source}: row {number}", row
+
+
+def _labels(features: Mapping[str, Any], but: str | None) -> dict[str, Any]:
+    """The columns that hold class labels, but for the one of an option's number."""
+    return {
+        name: kind for name, kind in features.items() if "ClassLabel" in str(kind) and name != but
+    }
+
+
+def _class_names(value: Any, feature: Any) -> Any:
+    """The names of class labels, in lists and structures too; a negative label is none."""
+    from datasets import ClassLabel
+
+    if isinstance(feature, ClassLabel):
+        return feature.int2str(value) if value is not None and value >= 0 else None
+    if isinstance(value, list):
+        return [_class_names(item, feature.feature) for item in value]
+    if isinstance(value, dict):
+        return {name: _class_names(item, feature[name]) for name, item in value.items()}
+    return value
 
 
 def _suffix(file: Path) -> str:
