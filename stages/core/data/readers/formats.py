@@ -12,7 +12,7 @@ from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Split
 from stages.core.data.readers import coco, containers, hub, vizwiz
-from stages.core.data.readers.record import NAMES, Record, from_mapping
+from stages.core.data.readers.record import IMAGE_COLUMNS, NAMES, TURN_COLUMNS, Record, from_mapping
 
 Rows = Iterator[tuple[str, Any]]  # (file and line, raw row)
 
@@ -40,9 +40,10 @@ def _array(split: Split) -> Rows:
 def _parquet(split: Split) -> Rows:
     selector = ["split"] if split.selected is not None else []
     named = [column for column in split.fields.values() if column]
-    return containers.parquet(split.file, required=[*named, *selector], optional=NAMES)
+    return containers.parquet(split.file, required=[*named, *selector], optional=OPTIONAL)
 
 
+OPTIONAL = (*NAMES, *IMAGE_COLUMNS, *TURN_COLUMNS)
 _SAME = {name: name for name in NAMES}
 _CONVERSATIONS = {"id": "id", "image": "image", "conversations": "conversations"}
 _LLAVA = {**_CONVERSATIONS, "question": "text", "answers": "answer"}  # the last two: test rows

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.data.faults import RowError
+from stages.core.data.readers import parts
 
 NAMES = (
     *("id", "image", "question", "answers", "choices", "answer_index", "knowledge"),
     *("box", "width", "height", "conversations"),
 )
-IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
-TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
-SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 DIGITS = 20  # as text, a whole number has fewer
 LARGEST = 1e9  # pixels along a side, of any image
 SPELT_OUT = 1e16  # from here on Python too writes a float with an exponent
+IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
+TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
+SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 MARKER = "<image>"
 _MARKER = re.compile(rf"{MARKER}\n?")
 
@@ -216,7 +217,7 @@ def _without_system(conversations: Any) -> tuple[Any, str]:
     first = conversations[0] if isinstance(conversations, list | tuple) and conversations else None
     if not isinstance(first, Mapping) or first.get("from", first.get("role")) != "system":
         return conversations, ""
-    text = first.get("value", first.get("content"))
+    text = parts.joined(first.get("value", first.get("content")))
     if not isinstance(text, str):
         raise RowError("broken conversation", "the system turn has no text")
     return conversations[1:], text.strip()
@@ -239,7 +240,8 @@ def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
 
 def _said(turn: Any, speaker: str, index: int) -> str:
     turn = turn if isinstance(turn, Mapping) else {}
-    text, found = turn.get("value", turn.get("content")), turn.get("from", turn.get("role"))
+    text = parts.joined(turn.get("value", turn.get("content")))
+    found = turn.get("from", turn.get("role"))
     if not isinstance(text, str):
         raise RowError(
             "broken conversation", f"turn {index} has no text under 'value' (or 'content')"
