@@ -77,7 +77,7 @@ def read_yaml(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: file not found.") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder, expected a YAML file.") from None
+        raise InputError(f"{path}: a folder, expected a file.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     try:

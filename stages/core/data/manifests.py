@@ -1,4 +1,7 @@
-"""A task's manifest: read, check, and resolve its paths against the data root."""
+"""A task's manifest: read, check, and resolve its paths against the data root.
+
+Paths come from files and may be no path at all; os.path answers where pathlib raises.
+"""
 
 import os
 import string
@@ -40,8 +43,8 @@ class DataRoot:
         below = "" if path.startswith("/") else f"{start or self.folder}/"
         joined = Path(os.path.normpath(below + path))
         try:
-            inside = self._folder_inside(joined.parent)
-            if joined.is_symlink():
+            inside = self._folder_inside(joined.parent) or self._inside(joined)  # the root itself
+            if os.path.islink(joined):  # noqa: PTH114 - names too long are no error
                 inside = self._inside(joined)
         except ValueError:  # a NUL character: no such file
             inside = False
@@ -122,6 +125,12 @@ class Manifest:
             raise InputError(f"{where}.hub: needs format 'datasets', not {split.format!r}.")
         if (split.format == "vizwiz") != (split.annotations is not None):
             raise InputError(f"{where}.annotations: goes with format 'vizwiz', and only with it.")
+        for key, path in (("file", split.path), ("annotations", split.annotations)):
+            folder = key == "file" and split.format == "datasets"
+            if path and not path.is_file() and not (folder and path.is_dir()):
+                raise InputError(f"{where}.{key}: {path} is no file.")
+        if not split.images.is_dir():
+            raise InputError(f"{where}.images: {split.images} is no folder.")
         self._check_sum(entry, split, where)
         return split
 
@@ -134,7 +143,7 @@ class Manifest:
                 f"{where}.{key}: {entry[key]!r} leads out of the data root {self.root.folder}. "
                 "Move the data below the root, or allow the folder under 'linked_roots'."
             )
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - names too long are no error
             raise InputError(
                 f"{where}.{key}: {path} not found. Paths are relative to the data root "
                 f"{self.root.folder} ('root' in the manifest, or --root)."
@@ -176,7 +185,7 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     if (question := content.get("question")) is not None:
         _check_question(question, prompt or "", f"{path}: question")
     folder = Path(root) if root else path.parent / content.get("root", ".")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - names too long are no error
         raise InputError(f"{path}: root: {folder} is no folder.")
     generation = {"min_new_tokens": 1, **content["generation"]}
     if generation["min_new_tokens"] > generation["max_new_tokens"]:

@@ -80,7 +80,7 @@ def test_deep_nesting_on_the_command_line_is_a_fault():
 
 
 def test_a_folder_or_a_path_through_a_file_is_no_configuration(tmp_path):
-    with pytest.raises(InputError, match="a folder, expected a YAML file"):
+    with pytest.raises(InputError, match="a folder, expected a file"):
         read_yaml(tmp_path)
     (tmp_path / "c.yaml").write_text("a: 1")
     with pytest.raises(InputError, match="file not found"):

@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict
 from stages.core.base.errors import InputError
 from stages.core.data.manifests import DataRoot, Split
 from stages.core.data.readers import formats
+from tests.helpers import splits
 
 ROW = {"image": "a.png", "question": "Q?"}
 SECRET = {"image": "a.png", "question": "secret"}
@@ -33,19 +34,9 @@ def world(tmp_path):
     return SimpleNamespace(root=root, things=root / "things", outside=outside)
 
 
-def split(path: Path | None, root: Path, linked=(), hub=None, selected=None) -> Split:
-    return Split(
-        name="train",
-        format="datasets",
-        path=path,
-        annotations=None,
-        images=root,
-        root=DataRoot(root, linked),
-        fields={},
-        selected=selected,
-        rows=None,
-        hub=hub,
-    )
+def split(path: Path | None, root: Path, linked=(), **options) -> Split:
+    place = DataRoot(root, linked)
+    return splits.split(path, "datasets", images=root, root=place, **options)
 
 
 def questions(source: Split) -> list[str]:
@@ -109,6 +100,12 @@ def test_a_card_that_is_a_link_out(world, name):
     (world.outside / "card").write_text("---\nconfigs: secret\n---\n")
     (world.things / name).symlink_to(world.outside / "card")
     refused(split(world.things, world.root), "not below the data root")
+
+
+def test_the_root_itself_may_be_the_folder(world, monkeypatch):
+    assert questions(split(world.things, world.things)) == ["Q?"]
+    monkeypatch.chdir(world.things)
+    assert questions(split(Path(), Path())) == ["Q?"]
 
 
 # --- links --------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import pytest
 
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
-from stages.core.data.manifests import DataRoot, Split
-from stages.core.data.readers import containers, formats
+from stages.core.data.manifests import Split
+from stages.core.data.readers import formats
 from stages.core.data.readers.record import from_mapping
+from tests.helpers.splits import split
 
 ROWS = [{"id": f"r{i}", "image": "a.png", "question": f"Q{i}?"} for i in range(3)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -25,21 +26,6 @@ COCO = json.dumps(
         "annotations": [{"id": 1, "image_id": 1, "caption": "A."}],
     }
 )
-
-
-def split(path: Path, form: str, annotations: Path | None = None) -> Split:
-    return Split(
-        name="train",
-        format=form,
-        path=path,
-        annotations=annotations,
-        images=path.parent,
-        root=DataRoot(path.parent),
-        fields={},
-        selected=None,
-        rows=None,
-        hub=None,
-    )
 
 
 def packed(path: Path, text: str) -> Path:
@@ -66,7 +52,7 @@ def test_rows_of_packed_files(tmp_path, form, name, text):
         packed(path, text)
     else:
         path.write_text(text)
-    rows = [containers.loads(row) for _, row in formats.rows(split(path, form))]
+    rows = [row for _, row in formats.rows(split(path, form))]
     assert [row["question"] for row in rows] == ["Q0?", "Q1?", "Q2?"]
 
 
@@ -77,7 +63,7 @@ def test_coco_and_vizwiz_in_gz(tmp_path):
     notes = {"annotations": [{"question_id": 1, "answers": answers}]}
     notes_path = packed(tmp_path / "answers.json.gz", json.dumps(notes))
     rows = packed(tmp_path / "val.jsonl.gz", '{"question_id": 1, "image": "a", "question": "Q"}\n')
-    ((_, row),) = formats.rows(split(rows, "vizwiz", notes_path))
+    ((_, row),) = formats.rows(split(rows, "vizwiz", annotations=notes_path))
     assert row["answer"] == [str(k) for k in range(10)]
 
 
@@ -91,7 +77,7 @@ def test_text_files_of_a_folder_are_read_as_single_ones(tmp_path, name):
     folder.mkdir()
     (folder / name).write_bytes(gzip.compress(text.encode()) if ".gz" in name else text.encode())
     found = list(formats.rows(split(folder, "datasets")))
-    assert [containers.loads(row) for _, row in found] == rows
+    assert [row for _, row in found] == rows
     assert found[0][0] == f"{folder / name}:{2 if '.csv' in name else 1}"
 
 
@@ -145,7 +131,7 @@ def test_the_sound_lines_in_front_of_a_cut_count(tmp_path):
     path = packed(tmp_path / "t.jsonl.gz", lines)
     path.write_bytes(path.read_bytes()[:200_000])
     *sound, (_, fault) = formats.rows(split(path, "vqa_jsonl"))
-    assert [containers.loads(raw)["id"] for _, raw in sound] == list(range(len(sound)))
+    assert [raw["id"] for _, raw in sound] == list(range(len(sound)))
     assert len(sound) > 200
     assert str(fault).startswith(f"{path}:{len(sound) + 1}: ")
 

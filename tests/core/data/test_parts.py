@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.core.data.faults import RowError
-from stages.core.data.manifests import DataRoot, Split
 from stages.core.data.readers import formats
 from stages.core.data.readers.parts import joined
 from stages.core.data.readers.record import Record, from_mapping
+from tests.helpers.splits import split
 
 FIELDS = {"image": "image", "conversations": "conversations"}
 TEXT, IMAGE = {"type": "text", "text": "What?"}, {"type": "image"}
@@ -99,20 +99,8 @@ def test_parts_in_a_table(tmp_path, form, as_text):
     row = {"images": ["a.png"], "messages": json.dumps(turns) if as_text else turns}
     path = tmp_path / "t.parquet"
     pq.write_table(pa.Table.from_pylist([row]), path)
-    split = Split(
-        name="train",
-        format=form,
-        path=path,
-        annotations=None,
-        images=tmp_path,
-        root=DataRoot(tmp_path),
-        fields={},
-        selected=None,
-        rows=None,
-        hub=None,
-    )
-    ((_, read),) = formats.rows(split)
-    record = formats.reader(split)(read)
+    ((_, read),) = formats.rows(split(path, form))
+    record = formats.reader(split(path, form))(read)
     assert record.images == ("a.png",)
     ((question, answer),) = record.turns
     assert question.endswith("What?")

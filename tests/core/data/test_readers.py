@@ -13,24 +13,11 @@ from PIL import Image
 
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
-from stages.core.data.manifests import DataRoot, Split
+from stages.core.data.manifests import Split
 from stages.core.data.readers import containers
 from stages.core.data.readers import formats as readers
 from stages.core.data.readers.record import Record, from_mapping, texts
-
-
-def split(path, form, name="train", **options) -> Split:
-    given = {
-        "annotations": None,
-        "images": Path(path).parent if path else None,
-        "root": DataRoot(Path(path).parent) if path else None,
-        "fields": {},
-        "selected": None,
-        "rows": None,
-        "hub": None,
-        **options,
-    }
-    return Split(name=name, format=form, path=path, **given)
+from tests.helpers.splits import split
 
 
 def read(source: Split) -> list[tuple[str, Record | str]]:
