@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """A mapping whose keys differ."""
-        seen = set()
+        seen: dict[Hashable, str] = {}
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
@@ -53,10 +53,13 @@ class _Loader(yaml.SafeLoader):
                     None, None, "a key is text or a number", key.start_mark
                 )
             if name in seen:
+                before, now = seen[name], str(key.value)
+                same = f"the key {now!r} is given twice"
+                alike = f"the keys {before!r} and {now!r} are the same to YAML; put them in quotes"
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} is given twice", key.start_mark
+                    None, None, same if before == now else alike, key.start_mark
                 )
-            seen.add(name)
+            seen[name] = str(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -70,11 +73,22 @@ _Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> Any:
     """A YAML file's content; a missing or malformed file is an :class:`InputError`."""
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8-sig"), _Loader)
-    except FileNotFoundError:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: file not found.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, expected a file.") from None
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: nested too deeply.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    except (ValueError, LookupError, AttributeError) as error:  # PyYAML's, of dates and tags
+        problem = f"a value is not what it looks like or is tagged as: {error}"
+        raise InputError(f"{path}: not valid YAML: {problem}; put text in quotes.") from None
 
 
 @cache
@@ -93,14 +107,15 @@ def _validator(schema_name: str) -> Any:
 
 def check(value: Any, schema_name: str, where: str) -> None:
     """Validate against a schema; the first fault names file, key, what came and what is allowed."""
-    faults = sorted(_validator(schema_name).iter_errors(value), key=lambda e: list(e.path))
+    found = _validator(schema_name).iter_errors(value)
+    faults = sorted(found, key=lambda e: [str(part) for part in e.path])
     if not faults:
         return
     fault = faults[0]
     key = ".".join(map(str, fault.absolute_path))
     if fault.validator == "additionalProperties":
-        extra = min(set(fault.instance) - set(fault.schema.get("properties", {})))
-        dotted = f"{key}.{extra}" if key else extra
+        extra = min(set(fault.instance) - set(fault.schema.get("properties", {})), key=str)
+        dotted = f"{key}.{extra}" if key else str(extra)
         raise unknown("key", extra, fault.schema.get("properties", {}), f"{where}: {dotted}")
     if fault.validator == "pattern" and "says" in fault.schema:
         raise InputError(f"{where}: {key}: {fault.instance!r}: expected {fault.schema['says']}")
@@ -238,5 +253,5 @@ def from_argument(text: str) -> dict:
         return load_config(Path(text))
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"--config: neither a file nor valid JSON: {error}") from None

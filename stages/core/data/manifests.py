@@ -1,4 +1,7 @@
-"""A task's manifest: read, check, and resolve its paths against the data root."""
+"""A task's manifest: read, check, and resolve its paths against the data root.
+
+Paths come from files and may be no path at all; os.path answers where pathlib raises.
+"""
 
 import os
 import string
@@ -40,8 +43,8 @@ class DataRoot:
         below = "" if path.startswith("/") else f"{start or self.folder}/"
         joined = Path(os.path.normpath(below + path))
         try:
-            inside = self._folder_inside(joined.parent)
-            if joined.is_symlink():
+            inside = self._folder_inside(joined.parent) or self._inside(joined)  # the root itself
+            if os.path.islink(joined):  # noqa: PTH114 - names too long are no error
                 inside = self._inside(joined)
         except ValueError:  # a NUL character: no such file
             inside = False
@@ -61,10 +64,12 @@ class Split:
     path: Path | None  # None: a data set of the hub
     annotations: Path | None
     images: Path
+    root: DataRoot
     fields: dict[str, str | None]
     selected: str | None  # value of the column `split`
     rows: int | None
     hub: dict[str, str] | None
+    question: str | None = None  # of every row
 
     @property
     def file(self) -> Path:
@@ -107,10 +112,12 @@ class Manifest:
             path=self._locate(entry, "file", where),
             annotations=self._locate(entry, "annotations", where),
             images=self._locate(entry, "images", where) or self.root.folder,
+            root=self.root,
             fields={**self.content.get("fields", {}), **entry.get("fields", {})},
             selected=entry.get("split"),
             rows=entry.get("rows"),
             hub=entry.get("hub"),
+            question=self.content.get("question"),
         )
         if (split.path is None) == (split.hub is None):
             raise InputError(f"{where}: exactly one of 'file' and 'hub' is needed.")
@@ -118,6 +125,12 @@ class Manifest:
             raise InputError(f"{where}.hub: needs format 'datasets', not {split.format!r}.")
         if (split.format == "vizwiz") != (split.annotations is not None):
             raise InputError(f"{where}.annotations: goes with format 'vizwiz', and only with it.")
+        for key, path in (("file", split.path), ("annotations", split.annotations)):
+            folder = key == "file" and split.format == "datasets"
+            if path and not path.is_file() and not (folder and path.is_dir()):
+                raise InputError(f"{where}.{key}: {path} is no file.")
+        if not split.images.is_dir():
+            raise InputError(f"{where}.images: {split.images} is no folder.")
         self._check_sum(entry, split, where)
         return split
 
@@ -130,7 +143,7 @@ class Manifest:
                 f"{where}.{key}: {entry[key]!r} leads out of the data root {self.root.folder}. "
                 "Move the data below the root, or allow the folder under 'linked_roots'."
             )
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - names too long are no error
             raise InputError(
                 f"{where}.{key}: {path} not found. Paths are relative to the data root "
                 f"{self.root.folder} ('root' in the manifest, or --root)."
@@ -169,8 +182,10 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
         raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
     if prompt is not None:
         _check_prompt(prompt, kind, f"{path}: prompt")
+    if (question := content.get("question")) is not None:
+        _check_question(question, prompt or "", f"{path}: question")
     folder = Path(root) if root else path.parent / content.get("root", ".")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - names too long are no error
         raise InputError(f"{path}: root: {folder} is no folder.")
     generation = {"min_new_tokens": 1, **content["generation"]}
     if generation["min_new_tokens"] > generation["max_new_tokens"]:
@@ -203,4 +218,13 @@ def _check_prompt(prompt: str, kind: str, where: str) -> None:
         if name not in found:
             raise InputError(f"{where}: a {kind} prompt needs {{{name}}}.")
     if "<image>" in prompt:
+        raise InputError(f"{where}: leave out '<image>'; images always come first.")
+
+
+def _check_question(question: str, prompt: str, where: str) -> None:
+    if not question.strip():
+        raise InputError(f"{where}: has no text.")
+    if "{question}" not in prompt:
+        raise InputError(f"{where}: nothing asks it, since 'prompt' has no {{question}}.")
+    if "<image>" in question:
         raise InputError(f"{where}: leave out '<image>'; images always come first.")

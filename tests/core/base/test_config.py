@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.core.base.config import read_yaml
+from stages.core.base.config import check, from_argument, read_yaml
 from stages.core.base.errors import InputError
 
 
@@ -46,3 +46,62 @@ def test_a_key_that_is_a_list_or_a_mapping_is_a_fault(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match="a key is text or a number"):
         read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "day: 2024-13-45",
+        "time: 2024-01-01 25:00:00",
+        "a: !!int x",
+        "a: !!int ''",
+        "a: !!bool maybe",
+        "a: !!timestamp soon",
+    ],
+)
+def test_a_value_that_is_not_what_it_looks_like_is_a_fault(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"c\.yaml: not valid YAML: .*put text in quotes"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "a: " + "{b: " * 5000, "- " * 5000])
+def test_deep_nesting_is_a_fault(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"c\.yaml: not valid YAML: nested too deeply"):
+        read_yaml(path)
+
+
+def test_deep_nesting_on_the_command_line_is_a_fault():
+    with pytest.raises(InputError, match="--config"):
+        from_argument('{"a":' * 10**5)
+
+
+def test_a_folder_or_a_path_through_a_file_is_no_configuration(tmp_path):
+    with pytest.raises(InputError, match="a folder, expected a file"):
+        read_yaml(tmp_path)
+    (tmp_path / "c.yaml").write_text("a: 1")
+    with pytest.raises(InputError, match="file not found"):
+        read_yaml(tmp_path / "c.yaml" / "d.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        ("{1: a, true: b}", "1", "true"),
+        ("{no: a, 0.0: b}", "no", "0.0"),
+        ("{1: a, 0x1: b}", "1", "0x1"),
+    ],
+)
+def test_keys_that_only_look_different_are_named_as_written(tmp_path, text, first, second):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"the keys '{first}' and '{second}' are the same"):
+        read_yaml(path)
+
+
+def test_keys_of_several_types_are_unknown_keys():
+    with pytest.raises(InputError, match="c: 1: unknown key 1"):
+        check({1: "a", "x": "b", None: "c"}, "config", "c")

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from stages.core.base.errors import InputError
+from stages.core.data.faults import RowError
+from stages.core.data.images import probe
 from stages.core.data.manifests import DataRoot, load_manifest
 
 MANIFEST = {
@@ -98,6 +100,10 @@ def test_unknown_keys_are_answered_with_the_near_miss(write):
         ({"train__hub": {"name": "a/b", "revision": "0" * 40}}, "exactly one of"),
         ({"train": {"hub": {"name": "a/b", "revision": "main"}}}, "'main' does not match"),
         ({"train": {"hub": {"name": "a/b", "revision": "0" * 40}}}, "needs format 'datasets'"),
+        *(
+            ({"train": {"hub": {"name": name, "revision": "0" * 40}}}, "owner/name (or name)")
+            for name in ("/etc", "./a", "../a", "~/a", "a/b/c", "a/../b", "hf://datasets/a", "a::b")
+        ),
         ({"train__annotations": "rows/test.jsonl"}, "goes with format 'vizwiz'"),
         ({"train__format": "vizwiz"}, "goes with format 'vizwiz'"),
     ],
@@ -177,3 +183,22 @@ def test_a_linked_file_counts_where_it_really_lies(tmp_path):
     root = DataRoot(tmp_path / "data")
     assert root.place("in.png") is not None
     assert root.place("out.png") is None
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_a_missing_image(tmp_path, name):
+    """As where a row holds an image's own bytes as text, taken for its path."""
+    place = DataRoot(tmp_path).place(name)
+    assert place is not None
+    with pytest.raises(RowError, match="no such file"):
+        probe(place)
+
+
+def test_folders_and_files_taken_for_each_other(write):
+    assert "train.file: " in (found := message(write(train__file="rows")))
+    assert "is no file" in found
+    assert "is no file" in message(write(train__file=""))
+    assert "is no folder" in message(write(train__images="rows/train.jsonl"))
+    assert load_manifest(write(train__images=".")).split("train").images.is_dir()
+    folder = load_manifest(write(train={"file": ".", "format": "datasets"})).split("train")
+    assert folder.path.is_dir()

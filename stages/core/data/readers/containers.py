@@ -10,11 +10,11 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,12 +22,15 @@ from stages.core.base.errors import InputError, unknown
 from stages.core.data.faults import RowError
 
 CHUNK = 1 << 20  # characters read at once from a JSON array
+PEEKED = 256  # bytes of a JSON file that tell an array from lines
 LONGEST_TOKEN = 64  # a token of JSON cut at the window's end starts at most so far before it
 PARQUET_ROWS = 64  # rows held at once: images may be embedded
 
 
 ARRAY = "format llava_json"
 LINES = "formats internvl_jsonl, vqa_jsonl, choice_jsonl and skvg"
+
+CUT_OR_FALSE = (EOFError, gzip.BadGzipFile, zlib.error)  # of a file whose name ends in .gz
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -39,13 +42,18 @@ def opened(path: Path) -> Any:
 
 def lines(path: Path) -> Rows:
     """The lines of a file as bytes; blank ones are skipped."""
-    with opened(path) as handle:
-        for number, line in enumerate(handle, start=1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if number == 1 and line.lstrip().startswith(b"["):
-                raise RowError("wrong format", f"{path} is one JSON array; {ARRAY} reads arrays")
-            if line and not line.isspace():
-                yield f"{path}:{number}", line
+    number = 0
+    try:
+        with opened(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if number == 1 and line.lstrip().startswith(b"["):
+                    problem = f"{path} is one JSON array; {ARRAY} reads arrays"
+                    raise RowError("wrong format", problem)
+                if line and not line.isspace():
+                    yield f"{path}:{number}", line
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}:{number + 1}: {error}") from None
 
 
 def loads(raw: Any) -> Any:
@@ -58,6 +66,8 @@ def loads(raw: Any) -> Any:
         raise RowError("not UTF-8", f"byte {error.start} of the line: {error.reason}") from None
     except json.JSONDecodeError as error:
         raise RowError("broken JSON", f"{error.msg}: character {error.pos}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise RowError("broken JSON", str(error)) from None
     except RecursionError:
         raise RowError("broken JSON", "nested too deeply") from None
 
@@ -82,8 +92,20 @@ def array(path: Path) -> Rows:
                 text.take(",")
     except UnicodeDecodeError as error:
         raise RowError("not UTF-8", f"near item {count + 1}: {error.reason}") from None
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}: near item {count + 1}: {error}") from None
     except RowError as fault:
         raise RowError(fault.kind, f"near item {count}: {fault}") from None
+
+
+def array_or_lines(path: Path) -> Rows:
+    """The rows of a JSON file of either kind."""
+    try:
+        with opened(path) as handle:
+            start = handle.read(PEEKED).removeprefix(codecs.BOM_UTF8).lstrip()
+    except CUT_OR_FALSE as error:
+        raise RowError("broken gzip", f"{path}:1: {error}") from None
+    return array(path) if start.startswith(b"[") else lines(path)
 
 
 class _JsonText:
@@ -133,6 +155,8 @@ class _JsonText:
                 cut = problem.startswith("Unterminated string") or error.pos > end - LONGEST_TOKEN
                 if not cut:  # reading on cannot mend it
                     raise RowError("broken JSON", problem) from None
+            except ValueError as error:  # a number of thousands of digits
+                raise RowError("broken JSON", str(error)) from None
             if end < len(self._text):
                 self._at = end
                 return value
@@ -149,6 +173,12 @@ def whole(path: Path) -> Any:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}: {error.reason}.") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: not valid JSON: {error}.") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON: nested too deeply.") from None
+    except CUT_OR_FALSE as error:
+        raise InputError(f"{path}: broken gzip: {error}. Get the file again.") from None
 
 
 def table(path: Path, required: Iterable[str]) -> Rows:
@@ -156,7 +186,7 @@ def table(path: Path, required: Iterable[str]) -> Rows:
 
     Raises :class:`InputError` for an absent required column.
     """
-    with path.open(encoding="utf-8-sig", newline="") as handle:
+    with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, restkey="", strict=True)
         try:
             present = reader.fieldnames or []
@@ -172,11 +202,27 @@ def table(path: Path, required: Iterable[str]) -> Rows:
             raise InputError(f"{path}: not UTF-8: {error.reason}.") from None
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not readable as CSV: {error}.") from None
+        except CUT_OR_FALSE as error:
+            raise InputError(f"{path}:{reader.line_num + 1}: broken gzip: {error}.") from None
 
 
-def _shortest(value: float | None) -> float | None:
-    """A float32 as the number that its shortest digits say, 0.1 instead of 0.10000000149."""
-    return None if value is None else float(str(np.float32(value)))
+def shortest(value: Any, kind: pa.DataType) -> Any:
+    """A value of an Arrow type, its float16 and float32 as the numbers that their shortest digits
+    say, 0.1 instead of 0.10000000149; in lists and structures too."""
+    if value is None:
+        return None
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return float(str(kind.to_pandas_dtype()(value)))
+    if isinstance(value, list) and not pa.types.is_map(kind):
+        return [shortest(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: shortest(value[field.name], field.type) for field in kind}
+    return value
+
+
+def short_floats(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The columns that :func:`shortest` may change, with their types."""
+    return {field.name: field.type for field in schema if "float" in str(field.type)}
 
 
 def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Rows:
@@ -192,10 +238,11 @@ def parquet(path: Path, required: Iterable[str], optional: Iterable[str]) -> Row
                     raise unknown("column", column, present, str(path))
             wanted = sorted({*required, *optional} & set(present))
             number = 0
-            short = [n for n in wanted if table.schema_arrow.field(n).type == pa.float32()]
+            short = short_floats(pa.schema([table.schema_arrow.field(name) for name in wanted]))
             for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path}: row {number}", row | {n: _shortest(row[n]) for n in short}
+                    numbers = {name: shortest(row[name], kind) for name, kind in short.items()}
+                    yield f"{path}: row {number}", row | numbers
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not readable as Parquet: {error}") from None

@@ -5,13 +5,14 @@ joins several parts has a module of its own. A manifest's ``fields`` replace sin
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Split
 from stages.core.data.readers import coco, containers, hub, vizwiz
-from stages.core.data.readers.record import NAMES, Record, from_mapping
+from stages.core.data.readers.record import IMAGE_COLUMNS, NAMES, TURN_COLUMNS, Record, from_mapping
 
 Rows = Iterator[tuple[str, Any]]  # (file and line, raw row)
 
@@ -39,9 +40,10 @@ def _array(split: Split) -> Rows:
 def _parquet(split: Split) -> Rows:
     selector = ["split"] if split.selected is not None else []
     named = [column for column in split.fields.values() if column]
-    return containers.parquet(split.file, required=[*named, *selector], optional=NAMES)
+    return containers.parquet(split.file, required=[*named, *selector], optional=OPTIONAL)
 
 
+OPTIONAL = (*NAMES, *IMAGE_COLUMNS, *TURN_COLUMNS)
 _SAME = {name: name for name in NAMES}
 _CONVERSATIONS = {"id": "id", "image": "image", "conversations": "conversations"}
 _LLAVA = {**_CONVERSATIONS, "question": "text", "answers": "answer"}  # the last two: test rows
@@ -99,12 +101,36 @@ def rows(split: Split) -> Iterator[tuple[str, Any]]:
 
 
 def reader(split: Split) -> Callable[[Any], Record]:
-    """Return a function that turns a raw row into its record, or raises its :class:`RowError`."""
+    """Return a function that turns a raw row into its record, or raises its :class:`RowError`.
+
+    Raises :class:`InputError` if the manifest asks a question where the format's rows do.
+    """
     named, text_only = columns(split), FORMATS[split.format].text_only
+    if split.question:
+        _check_silent(split, named)
 
     def read(row: Any) -> Record:
         if isinstance(row, RowError):
             raise row
-        return from_mapping(row, named, text_only=text_only)
+        record = from_mapping(row, named, text_only=text_only)
+        return _asked(record, split.question) if split.question else record
 
     return read
+
+
+def _check_silent(split: Split, named: Mapping[str, str | None]) -> None:
+    """Refuse a format whose rows always have questions; rows of :data:`_SAME` may have them."""
+    if FORMATS[split.format].columns is _SAME and not split.fields.get("question"):
+        return
+    for name in ("question", "conversations"):
+        if named.get(name):
+            raise InputError(
+                f"{split.path}: 'question' of the manifest, but the rows' own stand under "
+                f"{named[name]!r}. Leave it out, or say 'fields: {{{name}: null}}'."
+            )
+
+
+def _asked(record: Record, question: str) -> Record:
+    if record.question or record.turns:
+        raise RowError("two questions", "one of the row, one of the manifest ('question')")
+    return replace(record, question=question)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.data.faults import RowError
+from stages.core.data.readers import parts
 
 NAMES = (
     *("id", "image", "question", "answers", "choices", "answer_index", "knowledge"),
     *("box", "width", "height", "conversations"),
 )
+DIGITS = 20  # as text, a whole number has fewer
+LARGEST = 1e9  # pixels along a side, of any image
+SPELT_OUT = 1e16  # from here on Python too writes a float with an exponent
 IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
 TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
@@ -97,8 +101,9 @@ def texts(value: Any, column: str) -> tuple[str, ...]:
 
 
 def _digits(item: str | int | float) -> str:
-    """A number as its digits; a whole one without decimals."""
-    return str(int(item)) if isinstance(item, float) and item.is_integer() else str(item)
+    """A number as its shortest digits; a whole one without decimals."""
+    plain = isinstance(item, float) and item.is_integer() and abs(item) < SPELT_OUT
+    return str(int(item)) if plain else str(item)
 
 
 def _kind(value: Any) -> str:
@@ -145,7 +150,9 @@ def _choices(value: Mapping, fields: Mapping) -> tuple[str, ...] | None:
 
 def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
     found = value.get(name)
-    if isinstance(found, str) and found.strip().isdecimal():  # of a CSV file
+    if (
+        isinstance(found, str) and found.strip().isdecimal() and len(found) < DIGITS
+    ):  # of a CSV file
         return int(found)
     if found is None or (isinstance(found, int) and not isinstance(found, bool)):
         return found
@@ -157,7 +164,8 @@ def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
     if found is None:
         return None
     numbers = isinstance(found, list | tuple) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) for x in found
+        isinstance(x, int | float) and not isinstance(x, bool) and not abs(x) > LARGEST
+        for x in found
     )
     if not numbers or len(found) != 4:
         raise RowError("bad box", f"{fields['box']!r}: expected [x1, y1, x2, y2], found {found}")
@@ -168,9 +176,8 @@ def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
     width, height = _whole(value, "width", fields), _whole(value, "height", fields)
     if width is None or height is None:
         return None
-    if min(width, height) < 1:
-        found = width, height
-        raise RowError("bad size", f"width and height must be positive, found {found}")
+    if min(width, height) < 1 or max(width, height) > LARGEST:
+        raise RowError("bad size", f"{width} x {height} is no size of an image")
     return width, height
 
 
@@ -199,6 +206,10 @@ def _from_text(conversations: Any) -> Any:
         return json.loads(conversations)
     except json.JSONDecodeError as error:
         raise RowError("broken conversation", f"text that is no JSON: {error.msg}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise RowError("broken conversation", f"text that is no JSON: {error}") from None
+    except RecursionError:
+        raise RowError("broken conversation", "JSON text nested too deeply") from None
 
 
 def _without_system(conversations: Any) -> tuple[Any, str]:
@@ -206,7 +217,7 @@ def _without_system(conversations: Any) -> tuple[Any, str]:
     first = conversations[0] if isinstance(conversations, list | tuple) and conversations else None
     if not isinstance(first, Mapping) or first.get("from", first.get("role")) != "system":
         return conversations, ""
-    text = first.get("value", first.get("content"))
+    text = parts.joined(first.get("value", first.get("content")))
     if not isinstance(text, str):
         raise RowError("broken conversation", "the system turn has no text")
     return conversations[1:], text.strip()
@@ -229,7 +240,8 @@ def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
 
 def _said(turn: Any, speaker: str, index: int) -> str:
     turn = turn if isinstance(turn, Mapping) else {}
-    text, found = turn.get("value", turn.get("content")), turn.get("from", turn.get("role"))
+    text = parts.joined(turn.get("value", turn.get("content")))
+    found = turn.get("from", turn.get("role"))
     if not isinstance(text, str):
         raise RowError(
             "broken conversation", f"turn {index} has no text under 'value' (or 'content')"
