@@ -154,6 +154,29 @@ def test_each_kind_of_task(pocket, tmp_path, kind, question, answer, references)
     }
 
 
+@pytest.mark.parametrize(
+    ("box", "written"),
+    [
+        ([0.1, 0.25, 0.5, 0.75], {"format": "relative"}),
+        ([100, 250, 400, 500], {"format": "grid1000", "order": "xywh"}),
+        ([5, 10, 20, 20], {"order": "xywh"}),
+    ],
+)
+def test_boxes_are_read_as_the_manifest_says(pocket, tmp_path, box, written):
+    def change(rows):
+        for row in rows:
+            row["box"] = box
+
+    (row, *_) = prepare(pocket("grounding", change=change, box=written), tmp_path / "out.parquet")
+    assert row["box"] == pytest.approx([0.1, 0.25, 0.5, 0.75])
+    assert row["references"] == ["<box>[[100,250,500,750]]</box>"]
+
+
+def test_a_box_convention_goes_with_boxes_only(pocket):
+    with pytest.raises(InputError, match="box: goes with kind 'grounding'"):
+        load_manifest(pocket("open_vqa", box={"order": "xywh"}))
+
+
 def test_training_may_answer_a_choice_by_its_text(pocket, tmp_path):
     (row, *_) = prepare(pocket("choice_vqa", answer="text"), tmp_path / "out.parquet")
     assert row["turns"][0]["answer"] == "blue"
@@ -462,6 +485,9 @@ MALFORMED = [
     ("skvg", "train", "sk-vg/train.jsonl", no_box, "bad box"),
     ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[10, 5, 70, 20]), "bad box"),
     ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[10, 5, 10, 20]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[0.1, 0.2, 0.5, 0.7]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[1, 2, float("nan"), 7]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(width=40, height=60), "bad size"),
     ("skvg", "test", "sk-vg/test.jsonl", put(knowledge=""), "empty knowledge"),
     ("iconqa", "test", "iconqa/multi_text_choice_test.jsonl", put(answer=3), "answer out of range"),
     ("pmcvqa", "test", "pmcvqa/test_clean.jsonl", put(choices=[]), "bad choices"),

@@ -93,6 +93,11 @@ class Manifest:
     task: dict  # what the data artefact's metadata says of the task
     content: dict
 
+    @property
+    def box(self) -> dict[str, str]:
+        """How the rows write boxes: ``format`` and ``order``."""
+        return {"format": "pixels", "order": "xyxy", **self.content.get("box", {})}
+
     def split(self, name: str) -> Split:
         """The files of ``train`` or ``test``.
 
@@ -165,8 +170,9 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
         raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
     if metric not in METRICS[kind]:
         raise unknown(f"metric for {kind}", metric, METRICS[kind], f"{path}: metric")
-    if "answer" in content and kind != "choice_vqa":
-        raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
+    for key, only in (("answer", "choice_vqa"), ("box", "grounding")):
+        if key in content and kind != only:
+            raise InputError(f"{path}: {key}: goes with kind {only!r}, and only with it.")
     if prompt is not None:
         _check_prompt(prompt, kind, f"{path}: prompt")
     folder = Path(root) if root else path.parent / content.get("root", ".")

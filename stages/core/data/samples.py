@@ -1,18 +1,15 @@
 """From a source's record to a row of the data artefact: prompt, answer, references, box, images."""
 
-import math
 from collections import Counter
 from functools import lru_cache
 from string import ascii_uppercase
 
 from stages.core.base.errors import InputError
-from stages.core.data import images
+from stages.core.data import boxes, images
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Manifest, Split
 from stages.core.data.readers.record import Record
 
-GRID = 1000  # boxes in texts count thousandths of the image's width and height
-OVERRUN = 1.0  # pixels that a box may exceed its image by, from rounding; then it is cut off
 CACHED = 4096  # image headers remembered: captions and questions of one image follow each other
 
 
@@ -73,11 +70,14 @@ class Converter:
             )
         return path.as_posix(), images.probe(path, self._max_pixels, decode=self._decode)
 
-    def _said(self, record: Record, size: tuple[int, int] | None) -> dict:
+    def _said(self, record: Record, size: boxes.Size | None) -> dict:
         if record.turns is not None:
-            said = _conversation(record, self._manifest.kind, self._split.name)
+            said = _conversation(record, self._manifest.kind, self._split.name, size)
         else:
-            said = _SAY[self._manifest.kind](record, size)
+            if self._manifest.kind == "grounding":
+                said = _grounding(record, size, self._manifest.box)
+            else:
+                said = _SAY[self._manifest.kind](record)
             if self._manifest.content.get("answer") == "text":
                 said["answer"] = (record.choices or ())[record.answer_index or 0]
             prompt = _prompt(self._manifest, record)
@@ -115,18 +115,18 @@ def _answered(record: Record) -> tuple[str, ...]:
     return record.answers
 
 
-def _captioning(record: Record, size: tuple[int, int] | None) -> dict:
+def _captioning(record: Record) -> dict:
     captions = _answered(record)
     return {"answer": next(filter(None, captions)), "references": list(captions)}
 
 
-def _open_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+def _open_vqa(record: Record) -> dict:
     answers = _answered(record)
     most_given = Counter(filter(None, answers)).most_common(1)[0][0]  # on a tie the first
     return {"answer": most_given, "references": list(answers)}
 
 
-def _choice_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+def _choice_vqa(record: Record) -> dict:
     choices = record.choices or ()
     if not 2 <= len(choices) <= len(ascii_uppercase):
         raise RowError("bad choices", f"{len(choices)} options, allowed are 2 to 26")
@@ -141,14 +141,16 @@ def _choice_vqa(record: Record, size: tuple[int, int] | None) -> dict:
     return {"answer": letter, "references": [letter], "choices": list(choices)}
 
 
-def _grounding(record: Record, size: tuple[int, int] | None) -> dict:
+def _grounding(record: Record, size: boxes.Size | None, written: dict[str, str]) -> dict:
     if record.box is None:
         raise RowError("missing answer", "no box")
-    size = record.size or size
     if size is None:  # the image is at fault, which is reported already
         return {"answer": "", "references": []}
-    box = relative_box(record.box, size)
-    text = box_text(box)
+    if record.size:
+        boxes.check_shape(record.size, size)
+    corners = boxes.corners(record.box, written["order"])
+    box = boxes.relative_box(corners, record.size or size, written["format"])
+    text = boxes.box_text(box)
     return {"answer": text, "references": [text], "box": list(box)}
 
 
@@ -156,54 +158,14 @@ _SAY = {
     "captioning": _captioning,
     "open_vqa": _open_vqa,
     "choice_vqa": _choice_vqa,
-    "grounding": _grounding,
 }
 
 
-def relative_box(box: tuple[float, ...], size: tuple[int, int]) -> tuple[float, ...]:
-    """x1, y1, x2, y2 in pixels as shares of (width, height), cut off at the image's edge.
-
-    Raises :class:`RowError` for a box without area or outside the image.
-    """
-    x1, y1, x2, y2 = box
-    width, height = size
-    if not (x1 < x2 and y1 < y2):
-        raise RowError("bad box", f"{list(box)} has no area; expected x1 < x2 and y1 < y2")
-    if x1 < -OVERRUN or y1 < -OVERRUN or x2 > width + OVERRUN or y2 > height + OVERRUN:
-        raise RowError("bad box", f"{list(box)} leaves the image of {width} x {height}")
-    scaled = (x1 / width, y1 / height, x2 / width, y2 / height)
-    inside = tuple(min(1.0, max(0.0, share)) for share in scaled)
-    if inside[0] == inside[2] or inside[1] == inside[3]:
-        raise RowError(
-            "bad box", f"{list(box)} lies on the edge of the image of {width} x {height}"
-        )
-    return inside
-
-
-def box_text(box: tuple[float, ...]) -> str:
-    """Write a relative box as the model does: whole numbers on the grid, halves rounded up."""
-    numbers = ",".join(str(math.floor(share * GRID + 0.5)) for share in box)
-    return f"<box>[[{numbers}]]</box>"
-
-
-def _conversation(record: Record, kind: str, split: str) -> dict:
+def _conversation(record: Record, kind: str, split: str, size: boxes.Size | None) -> dict:
     if kind == "choice_vqa" and split == "test":
         raise RowError("bad choices", "a conversation lists no options to score against")
     turns = [{"question": question, "answer": answer} for question, answer in record.turns or ()]
     said = {"turns": turns, "references": [turns[-1]["answer"]]}
     if kind == "grounding":
-        said["box"] = _written_box(turns[-1]["answer"])
+        said["box"] = list(boxes.written_box(turns[-1]["answer"], size))
     return said
-
-
-def _written_box(text: str) -> list[float]:
-    """The box of an answer text, relative to the image."""
-    rest = text.partition("[[")[2]
-    numbers = rest.partition("]]")[0].split(",")
-    try:
-        box = tuple(float(number) for number in numbers)
-    except ValueError:
-        box = ()
-    if len(box) != 4:
-        raise RowError("bad box", f"no box like <box>[[x1,y1,x2,y2]]</box> in {text[:60]!r}")
-    return list(relative_box(box, (GRID, GRID)))

@@ -97,13 +97,14 @@ def parse_box(prediction: str) -> tuple[float, float, float, float] | None:
     The form is ``<box>[[x1,y1,x2,y2]]</box>`` on a grid of 0..1000. The tags may be absent,
     because decoders that drop special tokens drop them too. None if there is no such box, if
     it has no area (x2 <= x1 or y2 <= y1), or if its numbers cannot be of this grid: pixels beyond
-    it, negative ones, or all within 0..1, which are shares of the image.
+    it, negative ones, or shares of the image (all up to 1, or decimals up to 2: a share too large).
     """
     found = _BOX.search(prediction)
     if found is None:
         return None
     numbers = [float(number) for number in found.groups()]
-    if min(numbers) < 0 or max(numbers) > GRID or max(numbers) <= 1:
+    shares = 1 if all(number.is_integer() for number in numbers) else 2
+    if min(numbers) < 0 or max(numbers) > GRID or max(numbers) <= shares:
         return None
     x1, y1, x2, y2 = (number / GRID for number in numbers)
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None

@@ -142,6 +142,8 @@ def test_number_of_options_limits_the_letters():
         ("", None),
         ("[0.1, 0.2, 0.8, 0.9]", None),  # shares of the image
         ("[0, 0, 1, 1]", None),
+        ("[0.1, 0.2, 1.3, 0.9]", None),  # a share too large
+        ("[0, 0, 2, 2]", (0.0, 0.0, 0.002, 0.002)),
         ("[120, 80, 1400, 900]", None),  # pixels
         ("[-5, 80, 400, 900]", None),
         ("[100, 80, 400, 1000.5]", None),

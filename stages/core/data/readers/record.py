@@ -25,8 +25,8 @@ class Record:
     """What a row says; None where the source has nothing.
 
     ``turns`` (question, answer) come from conversations whose prompts are already written out.
-    ``box`` is x1, y1, x2, y2 in pixels of an image of ``size`` (width, height); the size is None
-    where the row does not give it.
+    ``box`` has its four numbers as the file writes them. ``size`` (width, height) is None where the
+    row does not give it.
     """
 
     id: str | None = None
@@ -160,7 +160,7 @@ def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
         isinstance(x, int | float) and not isinstance(x, bool) for x in found
     )
     if not numbers or len(found) != 4:
-        raise RowError("bad box", f"{fields['box']!r}: expected [x1, y1, x2, y2], found {found}")
+        raise RowError("bad box", f"{fields['box']!r}: expected four numbers, found {found}")
     return tuple(float(x) for x in found)
 
 
