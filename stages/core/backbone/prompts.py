@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.base.errors import InputError
 from stages.core.data.images import open_rgb
+from stages.core.data.markers import PLACE, without_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,14 +45,29 @@ class Prompter:
     # --- text ---
 
     def _messages(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[dict]:
-        marks = "".join(self.images.marks(count) for count in tile_counts)
+        questions = self._with_images([turn["question"] for turn in turns], tile_counts)
         messages = []
-        for index, turn in enumerate(turns):
-            question = self._broken(turn["question"])
-            question = marks + question if index == 0 else question
+        for question, turn in zip(questions, turns, strict=True):
             messages.append({"role": "user", "content": question})
             messages.append({"role": "assistant", "content": self._broken(turn["answer"])})
         return messages
+
+    def _with_images(self, questions: list[str], tile_counts: list[int]) -> list[str]:
+        """Questions with the text that stands for each image at its place; in front without places.
+
+        Raises:
+            InputError: another number of places than of images.
+        """
+        marks = [self.images.marks(count) for count in tile_counts]
+        questions = [self._broken(question) for question in questions]
+        places = sum(question.count(PLACE) for question in questions)
+        if places == 0:
+            front = "".join(mark + self.images.gap for mark in marks)
+            return [front + questions[0], *questions[1:]]
+        if places != len(marks):
+            raise InputError(f"a row's text has places for {places} images, the row {len(marks)}.")
+        following = iter(marks)
+        return [re.sub(PLACE, lambda _: next(following), question) for question in questions]
 
     def _render(self, messages: list[dict], prompt: bool) -> str:
         return self.tokenizer.apply_chat_template(
@@ -73,9 +89,9 @@ class Prompter:
         ]
 
     def plain_ids(self, text: str) -> list[int]:
-        """Ids of a user's text alone, as the tokenizer encodes plain text; nothing in it is a
+        """Ids of a question's words alone, as the tokenizer encodes plain text; nothing in it is a
         control token."""
-        broken = self._broken(text)
+        broken = self._broken(without_places(text))
         if BREAK in broken:
             return self.tokenizer("")["input_ids"] + self._ids(broken)
         return self.tokenizer(broken)["input_ids"]
@@ -88,7 +104,9 @@ class Prompter:
         Raises:
             InputError: a chat template whose rendering of a prefix is not a prefix.
         """
-        messages = self._messages(turns, tile_counts)
+        return self._encoded(self._messages(turns, tile_counts))
+
+    def _encoded(self, messages: list[dict]) -> tuple[list[int], list[int]]:
         ids, labels, done = [], [], ""
         for index in range(0, len(messages), 2):
             prompt = self._render(messages[: index + 1], prompt=True)
@@ -109,14 +127,10 @@ class Prompter:
 
     def prompt(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[int]:
         """Ids of everything before the last answer: what generation starts from."""
-        *earlier, last = turns
-        ids: list[int] = []
-        done = ""
-        if earlier:
-            ids, _ = self.conversation(earlier, tile_counts)
-            done = self._render(self._messages(earlier, tile_counts), prompt=False)
-        messages = self._messages([*earlier, last], tile_counts)[:-1]
-        return ids + self._ids(self._render(messages, prompt=True)[len(done) :])
+        *earlier, question, _ = self._messages(turns, tile_counts)
+        ids, _ = self._encoded(earlier)
+        done = self._render(earlier, prompt=False) if earlier else ""
+        return ids + self._ids(self._render([*earlier, question], prompt=True)[len(done) :])
 
     # --- images ---
 

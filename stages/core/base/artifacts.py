@@ -29,7 +29,7 @@ DATA = pa.schema(
     [
         ("sample_id", pa.string()),
         ("images", pa.list_(IMAGE)),
-        ("turns", pa.list_(TURN)),  # question: full human text, without the image marker
+        ("turns", pa.list_(TURN)),  # question: human text, see data/markers.py
         ("references", pa.list_(pa.string())),
         ("choices", pa.list_(pa.string())),
         ("box", pa.list_(pa.float64())),  # x1, y1, x2, y2 relative to width and height

@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.core.base import provenance
 from stages.core.base.config import check, read_yaml
 from stages.core.base.errors import InputError, unknown
+from stages.core.data.markers import MARKER, PLACE
 
 METRICS = {
     "captioning": ("cider",),
@@ -199,5 +200,5 @@ def _check_prompt(prompt: str, kind: str, where: str) -> None:
     for name in PLACEHOLDERS[kind]:
         if name not in found:
             raise InputError(f"{where}: a {kind} prompt needs {{{name}}}.")
-    if "<image>" in prompt:
-        raise InputError(f"{where}: leave out '<image>'; images always come first.")
+    if MARKER in prompt or PLACE in prompt:
+        raise InputError(f"{where}: leave out {MARKER!r}; images come first, or where a row says.")

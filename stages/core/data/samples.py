@@ -8,6 +8,7 @@ from stages.core.base.errors import InputError
 from stages.core.data import boxes, images
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Manifest, Split
+from stages.core.data.markers import PLACE
 from stages.core.data.readers.record import Record
 
 CACHED = 4096  # image headers remembered: captions and questions of one image follow each other
@@ -106,7 +107,10 @@ def _prompt(manifest: Manifest, record: Record) -> str:
     for name, text in parts.items():
         if not text and f"{{{name}}}" in manifest.prompt:
             raise RowError(f"empty {name}", f"the prompt needs {{{name}}}, the row has none")
-    return manifest.prompt.format(**parts)
+    prompt = manifest.prompt.format(**parts)
+    if prompt.count(PLACE) not in (0, len(record.images)):
+        raise RowError("image count", "the prompt repeats a {question} with image markers")
+    return prompt
 
 
 def _answered(record: Record) -> tuple[str, ...]:

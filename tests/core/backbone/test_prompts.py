@@ -5,6 +5,8 @@ import pytest
 from stages.core.backbone.decoding import generate
 from stages.core.backbone.losses import token_losses
 from stages.core.backbone.prompts import IGNORE
+from stages.core.base.errors import InputError
+from stages.core.data.markers import PLACE
 from tests.conftest import make_row
 
 
@@ -36,6 +38,19 @@ def test_generation_starts_from_a_prefix_of_training(tiny):
 def test_image_tokens_follow_the_tiles(tiny):
     ids, _ = tiny.prompter.conversation([{"question": "Q", "answer": "A"}], [3, 1])
     assert ids.count(tiny.model.config.image_token_id) == 4 * tiny.prompter.images.tokens_per_tile
+
+
+@pytest.mark.parametrize(("places", "images"), [(1, 2), (2, 1), (1, 0)])
+def test_another_number_of_places_than_images_is_an_error(tiny, places, images):
+    with pytest.raises(InputError, match=f"places for {places} images, the row {images}"):
+        tiny.prompter.conversation(
+            [{"question": "a" + PLACE * places, "answer": "b"}], [1] * images
+        )
+
+
+def test_features_see_the_words_only(tiny):
+    prompter = tiny.prompter
+    assert prompter.plain_ids(f"a {PLACE}b{PLACE}") == prompter.plain_ids("a b")
 
 
 def test_padding_sides(tiny):
