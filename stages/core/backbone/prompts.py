@@ -9,29 +9,22 @@ text spells one, it is broken in two and stays text.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone import breaks
+from stages.core.backbone.breaks import BREAK
 from stages.core.base.errors import InputError
 from stages.core.data.images import open_rgb
 from stages.core.data.markers import PLACE, without_places
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from stages.core.backbone.families.base import Family
 
 IGNORE = -100  # label of a position without loss
-_MARK = re.compile(r"<[^<>\s]+>")
-BREAK = "\ufdd0"  # a code point that is no character; where a text is tokenised in two pieces
-
-
-def control_tokens(tokenizer: Any, images: Family) -> re.Pattern[str]:
-    """What must not come from a user's text: special tokens, and the family's image marks."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    special = {str(token.content) for token in added if token.special}
-    marks = {images.token, *_MARK.findall(images.before + images.after)}
-    words = sorted((w for w in special | marks if len(w.strip()) > 1), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 class Prompter:
@@ -40,7 +33,7 @@ class Prompter:
     def __init__(self, tokenizer: Any, images: Family) -> None:
         self.tokenizer = tokenizer
         self.images = images
-        self._control = None if tokenizer is None else control_tokens(tokenizer, images)
+        self._control = breaks.control_tokens(tokenizer, images)
 
     # --- text ---
 
@@ -75,18 +68,22 @@ class Prompter:
         )
 
     def _broken(self, text: str) -> str:
-        """A user's text with a break inside whatever would be a control token."""
-        text = text.replace(BREAK, "")
-        return (self._control or _MARK).sub(
-            lambda found: BREAK.join((found[0][0], found[0][1:])), text
-        )
+        return breaks.broken(text, self._control)
 
     def _ids(self, text: str) -> list[int]:
-        return [
-            token
-            for piece in text.split(BREAK)
-            for token in self.tokenizer(piece, add_special_tokens=False)["input_ids"]
-        ]
+        first, *others = text.split(BREAK)
+        ids = self.tokenizer(first, add_special_tokens=False)["input_ids"]
+        for piece in others:
+            mark = self._control.search(piece)  # behind a control token all is as ever
+            end = mark.start() if mark else len(piece)
+            ids += self._within.encode(piece[:end], add_special_tokens=False).ids
+            ids += self.tokenizer(piece[end:], add_special_tokens=False)["input_ids"]
+        return ids
+
+    @cached_property
+    def _within(self) -> Tokenizer:
+        """Encodes what follows a break."""
+        return breaks.without_prefix(self.tokenizer)
 
     def plain_ids(self, text: str) -> list[int]:
         """Ids of a question's words alone, as the tokenizer encodes plain text; nothing in it is a
