@@ -22,7 +22,13 @@ from stages.core.base.errors import InputError
 
 VERSION = 1
 
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct(
+    [
+        ("bytes", pa.binary()),
+        ("path", pa.string()),
+        ("orientation", pa.int8()),  # of EXIF (2 to 8), to be applied; null: pixels as stored
+    ]
+)
 TURN = pa.struct([("question", pa.string()), ("answer", pa.string())])
 
 DATA = pa.schema(

@@ -18,14 +18,21 @@ class Converter:
     """Turns the records of one split into rows, checking everything that one row can tell.
 
     Referenced images are looked at (header and end mark) but not copied; ``decode`` reads them
-    in full. Embedded ones are always decoded.
+    in full. Embedded ones are always decoded. ``exif`` says whether their orientation is applied
+    or ignored.
     """
 
     def __init__(
-        self, manifest: Manifest, split: Split, max_pixels: int, *, decode: bool = False
+        self,
+        manifest: Manifest,
+        split: Split,
+        max_pixels: int,
+        *,
+        exif: str = "apply",
+        decode: bool = False,
     ) -> None:
         self._manifest, self._split = manifest, split
-        self._max_pixels, self._decode = max_pixels, decode
+        self._max_pixels, self._exif, self._decode = max_pixels, exif == "apply", decode
         self._probe = lru_cache(CACHED)(self._probe_file)
 
     def row(self, record: Record, sample_id: str) -> tuple[dict | None, list[RowError]]:
@@ -53,23 +60,27 @@ class Converter:
         pictures: list[dict] = []
         sizes: list[tuple[int, int]] = []
         for image in record.images:
+            picture: dict
             if isinstance(image, bytes):
-                pictures.append({"bytes": image, "path": None})
-                sizes.append(images.probe(image, self._max_pixels))
+                header = images.probe(image, self._max_pixels, exif=self._exif)
+                picture = {"bytes": image, "path": None}
             else:
-                path, size = self._probe(image)
-                pictures.append({"bytes": None, "path": path})
-                sizes.append(size)
+                path, header = self._probe(image)
+                picture = {"bytes": None, "path": path}
+            pictures.append({**picture, "orientation": header.orientation})
+            sizes.append(header.size)
         return pictures, sizes
 
-    def _probe_file(self, name: str) -> tuple[str, tuple[int, int]]:
+    def _probe_file(self, name: str) -> tuple[str, images.Header]:
         path = self._manifest.root.place(name, self._split.images)
         if path is None:
             raise RowError(
                 "path leaves the data root",
                 f"{name!r} is not below {self._manifest.root.folder} (links followed)",
             )
-        return path.as_posix(), images.probe(path, self._max_pixels, decode=self._decode)
+        return path.as_posix(), images.probe(
+            path, self._max_pixels, decode=self._decode, exif=self._exif
+        )
 
     def _said(self, record: Record, size: boxes.Size | None) -> dict:
         if record.turns is not None:
