@@ -39,7 +39,7 @@ def without_places(question: str) -> str:
 
 
 def check_plain(texts: Sequence[str], what: str) -> None:
-    """Raises :class:`RowError` if texts that are no questions (``what`` says which) hold markers."""
+    """Raises :class:`RowError` if texts that are no questions hold markers; ``what`` names them."""
     if any(MARKER in text for text in texts):
         raise RowError("image marker", f"{what}: {MARKER} stands for an image, in questions only")
     _refuse_places(texts)
