@@ -29,6 +29,7 @@ from stages.core.data.manifests import Manifest, load_manifest
 from stages.core.data.rows import sound_rows
 from stages.core.data.samples import Converter
 
+EXIF = schema("config")["properties"]["image"]["properties"]["exif"]
 BATCH_ROWS = 4096
 BATCH_BYTES = 32 << 20  # of embedded images
 
@@ -39,6 +40,7 @@ def prepare_data(
     max_pixels: int,
     out: Path,
     *,
+    exif: str = "apply",
     rows: int | None = None,
     seed: int | None = None,
     decode: bool = False,
@@ -49,18 +51,18 @@ def prepare_data(
     Raises :class:`InputError` for faulty rows (all of them in one message) and an empty task.
     """
     split = manifest.split(split_name)
-    converter = Converter(manifest, split, max_pixels, decode=decode)
+    converter = Converter(manifest, split, max_pixels, exif=exif, decode=decode)
     chosen = None
     if rows is not None:
         total = sum(1 for _ in sound_rows(manifest, split, converter))
         chosen = set(pick(total, rows, seed, f"{manifest.name}/{split_name}"))
-        converter = Converter(manifest, split, max_pixels)
+        converter = Converter(manifest, split, max_pixels, exif=exif)
     fields = {
         "task": manifest.task,
         "provenance": provenance.record(
             "prepare_data",
             {"manifest": manifest.path, **split.files},
-            {"split": split_name, "max_pixels": max_pixels, "rows": rows},
+            {"split": split_name, "max_pixels": max_pixels, "exif": exif, "rows": rows},
             seed=seed,
         ),
     }
@@ -101,6 +103,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=("train", "test"), help="which split to prepare")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
+    parser.add_argument(
+        "--exif", choices=EXIF["enum"], default=EXIF["default"], help="orientation of photographs"
+    )
     parser.add_argument("--rows", type=int, help="keep so many rows, chosen by --seed")
     parser.add_argument("--seed", type=int, help="seed of --rows")
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
@@ -122,13 +127,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.check:
         # by name: a check looks at scores, and an edit of a score must not prepare data again
         tool = import_module("stages.tools.check_data")
-        tool.check_data(manifest, max_pixels, decode=args.decode)
+        tool.check_data(manifest, max_pixels, exif=args.exif, decode=args.decode)
         return
     written = prepare_data(
         manifest,
         args.split,
         max_pixels,
         args.out,
+        exif=args.exif,
         rows=args.rows,
         seed=args.seed,
         decode=args.decode,

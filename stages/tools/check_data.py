@@ -16,10 +16,12 @@ from stages.core.data.manifests import Manifest, Split, load_manifest
 from stages.core.data.rows import sound_rows
 from stages.core.data.samples import Converter
 from stages.core.evaluation.scores import report_targets
-from stages.prepare_data import unexpected
+from stages.prepare_data import EXIF, unexpected
 
 
-def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> None:
+def check_data(
+    manifest: Manifest, max_pixels: int, *, exif: str = "apply", decode: bool = False
+) -> None:
     """Print a report on both splits: every fault by row, counts, or a summary of sound rows.
 
     Raises :class:`InputError` if anything is wrong, after both splits were looked at.
@@ -29,7 +31,7 @@ def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> 
         faults = FaultList(tell=print)
         try:
             split = manifest.split(name)
-            converter = Converter(manifest, split, max_pixels, decode=decode)
+            converter = Converter(manifest, split, max_pixels, exif=exif, decode=decode)
             _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
             if name == "test":
                 rows = sound_rows(manifest, split, converter)
@@ -46,10 +48,11 @@ def check_data(manifest: Manifest, max_pixels: int, *, decode: bool = False) -> 
 def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
     """Print what a sound split holds; warn where it differs from what the manifest expects."""
     ending = (manifest.prompt or "").rpartition("}")[2].strip()
-    count = images = turns = answer_words = as_prompted = pixels = 0
+    count = images = rotated = turns = answer_words = as_prompted = pixels = 0
     for row in rows:
         count += 1
         images += len(row["images"])
+        rotated += sum(image["orientation"] is not None for image in row["images"])
         turns += len(row["turns"])
         answer_words += sum(len(turn["answer"].split()) for turn in row["turns"])
         as_prompted += sum(turn["question"].endswith(ending) for turn in row["turns"])
@@ -58,6 +61,8 @@ def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
         f"{split.name}: sound. {count} rows, {images} images (largest {pixels} pixels), "
         f"{turns} turns, {answer_words / turns:.1f} words per answer"
     )
+    if rotated:
+        print(f"{split.name}: note: {rotated} images are rotated as their EXIF data say")
     if as_prompted < turns:
         print(
             f"{split.name}: note: {turns - as_prompted} of {turns} questions end otherwise than "
@@ -73,10 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
+    parser.add_argument(
+        "--exif", choices=EXIF["enum"], default=EXIF["default"], help="orientation of photographs"
+    )
     parser.add_argument("--decode", action="store_true", help="read every image in full")
     args = parser.parse_args(argv)
     limit = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
-    check_data(load_manifest(args.manifest, args.root), limit, decode=args.decode)
+    check_data(load_manifest(args.manifest, args.root), limit, exif=args.exif, decode=args.decode)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_each_kind_of_task(pocket, tmp_path, kind, question, answer, references)
     assert [row["sample_id"] for row in rows] == [f"train/t{i}" for i in range(5)]
     assert rows[0] == {
         "sample_id": "train/t0",
-        "images": [{"bytes": encoded(), "path": None}],
+        "images": [{"bytes": encoded(), "path": None, "orientation": None}],
         "turns": [{"question": question, "answer": answer}],
         "references": references,
         "choices": ["red", "blue", "green"] if kind == "choice_vqa" else None,
@@ -152,6 +152,29 @@ def test_each_kind_of_task(pocket, tmp_path, kind, question, answer, references)
         "width": 50,
         "height": 40,
     }
+
+
+@pytest.mark.parametrize(
+    ("box", "written"),
+    [
+        ([0.1, 0.25, 0.5, 0.75], {"format": "relative"}),
+        ([100, 250, 400, 500], {"format": "grid1000", "order": "xywh"}),
+        ([5, 10, 20, 20], {"order": "xywh"}),
+    ],
+)
+def test_boxes_are_read_as_the_manifest_says(pocket, tmp_path, box, written):
+    def change(rows):
+        for row in rows:
+            row["box"] = box
+
+    (row, *_) = prepare(pocket("grounding", change=change, box=written), tmp_path / "out.parquet")
+    assert row["box"] == pytest.approx([0.1, 0.25, 0.5, 0.75])
+    assert row["references"] == ["<box>[[100,250,500,750]]</box>"]
+
+
+def test_a_box_convention_goes_with_boxes_only(pocket):
+    with pytest.raises(InputError, match="box: goes with kind 'grounding'"):
+        load_manifest(pocket("open_vqa", box={"order": "xywh"}))
 
 
 def test_training_may_answer_a_choice_by_its_text(pocket, tmp_path):
@@ -173,7 +196,12 @@ def test_metadata_says_task_and_origin(pocket, tmp_path):
     }
     record = found["provenance"]
     assert set(record["inputs"]) == {"manifest", "rows"}
-    assert record["config"] == {"split": "test", "max_pixels": MAX_PIXELS, "rows": 2}
+    assert record["config"] == {
+        "split": "test",
+        "max_pixels": MAX_PIXELS,
+        "exif": "apply",
+        "rows": 2,
+    }
     assert record["seed"] == 4
 
 
@@ -462,6 +490,9 @@ MALFORMED = [
     ("skvg", "train", "sk-vg/train.jsonl", no_box, "bad box"),
     ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[10, 5, 70, 20]), "bad box"),
     ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[10, 5, 10, 20]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[0.1, 0.2, 0.5, 0.7]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(bbox=[1, 2, float("nan"), 7]), "bad box"),
+    ("skvg", "test", "sk-vg/test.jsonl", put(width=40, height=60), "bad size"),
     ("skvg", "test", "sk-vg/test.jsonl", put(knowledge=""), "empty knowledge"),
     ("iconqa", "test", "iconqa/multi_text_choice_test.jsonl", put(answer=3), "answer out of range"),
     ("pmcvqa", "test", "pmcvqa/test_clean.jsonl", put(choices=[]), "bad choices"),
@@ -510,6 +541,26 @@ def test_a_link_out_of_the_root_is_a_fault(tree, tmp_path):
     image.symlink_to(tmp_path / "elsewhere.jpg")
     with pytest.raises(InputError, match=r"train\.jsonl:2: path leaves the data root"):
         prepare(CMIT / "kvqa.yaml", tmp_path / "out", root=tree)
+
+
+@pytest.mark.parametrize(("exif", "size"), [("apply", (40, 60)), ("ignore", (60, 40))])
+def test_boxes_refer_to_the_image_as_it_is_used(tree, tmp_path, capsys, exif, size):
+    """A photograph of 40 x 60 whose pixels are stored lying on their side."""
+    image, sideways = tree / "data/sk-vg/images/test_1.png", Image.Exif()
+    sideways[0x0112] = 6
+    Image.open(image).save(image, exif=sideways)
+    path = tree / "data/sk-vg/test.jsonl"
+    edit_line(path, 2, put(width=size[0], height=size[1], bbox=[4, 6, 20, 30]))
+    row = prepare(CMIT / "skvg.yaml", tmp_path / "out", "test", root=tree, exif=exif)[1]
+    assert (row["width"], row["height"]) == size
+    assert row["box"] == [4 / size[0], 6 / size[1], 20 / size[0], 30 / size[1]]
+    capsys.readouterr()
+    assert run("--check", CMIT / "skvg.yaml", "--root", tree, "--exif", exif) == 0
+    said = "test: note: 1 images are rotated as their EXIF data say"
+    assert (said in capsys.readouterr().out) == (exif == "apply")
+    edit_line(path, 2, put(width=size[1], height=size[0]))
+    with pytest.raises(InputError, match="another shape"):
+        prepare(CMIT / "skvg.yaml", tmp_path / "out", "test", root=tree, exif=exif)
 
 
 # --- command line ---

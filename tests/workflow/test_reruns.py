@@ -166,6 +166,12 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
         set(METHODS),
     ),
     (
+        "exif",
+        key("stream: tiny", "image: {exif: ignore}\nstream: tiny"),
+        {"prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
+        set(METHODS),
+    ),
+    (
         "training",
         key("checkpoint_steps: 2", "checkpoint_steps: 3"),
         {*TRAINED, *SUMMARY},

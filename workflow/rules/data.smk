@@ -41,12 +41,14 @@ rule prepare_data:
         runtime=growing(120),
     params:
         max_pixels=config["max_pixels"],
+        exif=config["image"]["exif"],
         picked=picked_rows,
         root=["--root", config["data_root"]] if config["data_root"] else [],
         source=source_of("prepare_data"),
     shell:
         "python -m stages.prepare_data --manifest {input.manifest:q} --split {wildcards.split:q}"
-        " {params.root:q} --max-pixels {params.max_pixels} {params.picked:q} --out {output:q}"
+        " {params.root:q} --max-pixels {params.max_pixels} --exif {params.exif:q}"
+        " {params.picked:q} --out {output:q}"
         " > {log:q} 2>&1"
 
 

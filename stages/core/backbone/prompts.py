@@ -9,28 +9,22 @@ text spells one, it is broken in two and stays text.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone import breaks
+from stages.core.backbone.breaks import BREAK
 from stages.core.base.errors import InputError
 from stages.core.data.images import open_rgb
+from stages.core.data.markers import PLACE, without_places
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from stages.core.backbone.families.base import Family
 
 IGNORE = -100  # label of a position without loss
-_MARK = re.compile(r"<[^<>\s]+>")
-BREAK = "\ufdd0"  # a code point that is no character; where a text is tokenised in two pieces
-
-
-def control_tokens(tokenizer: Any, images: Family) -> re.Pattern[str]:
-    """What must not come from a user's text: special tokens, and the family's image marks."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    special = {str(token.content) for token in added if token.special}
-    marks = {images.token, *_MARK.findall(images.before + images.after)}
-    words = sorted((w for w in special | marks if len(w.strip()) > 1), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 class Prompter:
@@ -39,19 +33,34 @@ class Prompter:
     def __init__(self, tokenizer: Any, images: Family) -> None:
         self.tokenizer = tokenizer
         self.images = images
-        self._control = None if tokenizer is None else control_tokens(tokenizer, images)
+        self._control = breaks.control_tokens(tokenizer, images)
 
     # --- text ---
 
     def _messages(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[dict]:
-        marks = "".join(self.images.marks(count) for count in tile_counts)
+        questions = self._with_images([turn["question"] for turn in turns], tile_counts)
         messages = []
-        for index, turn in enumerate(turns):
-            question = self._broken(turn["question"])
-            question = marks + question if index == 0 else question
+        for question, turn in zip(questions, turns, strict=True):
             messages.append({"role": "user", "content": question})
             messages.append({"role": "assistant", "content": self._broken(turn["answer"])})
         return messages
+
+    def _with_images(self, questions: list[str], tile_counts: list[int]) -> list[str]:
+        """Questions with the text that stands for each image at its place; in front without places.
+
+        Raises:
+            InputError: another number of places than of images.
+        """
+        marks = [self.images.marks(count) for count in tile_counts]
+        questions = [self._broken(question) for question in questions]
+        places = sum(question.count(PLACE) for question in questions)
+        if places == 0:
+            front = "".join(mark + self.images.gap for mark in marks)
+            return [front + questions[0], *questions[1:]]
+        if places != len(marks):
+            raise InputError(f"a row's text has places for {places} images, the row {len(marks)}.")
+        following = iter(marks)
+        return [re.sub(PLACE, lambda _: next(following), question) for question in questions]
 
     def _render(self, messages: list[dict], prompt: bool) -> str:
         return self.tokenizer.apply_chat_template(
@@ -59,23 +68,27 @@ class Prompter:
         )
 
     def _broken(self, text: str) -> str:
-        """A user's text with a break inside whatever would be a control token."""
-        text = text.replace(BREAK, "")
-        return (self._control or _MARK).sub(
-            lambda found: BREAK.join((found[0][0], found[0][1:])), text
-        )
+        return breaks.broken(text, self._control)
 
     def _ids(self, text: str) -> list[int]:
-        return [
-            token
-            for piece in text.split(BREAK)
-            for token in self.tokenizer(piece, add_special_tokens=False)["input_ids"]
-        ]
+        first, *others = text.split(BREAK)
+        ids = self.tokenizer(first, add_special_tokens=False)["input_ids"]
+        for piece in others:
+            mark = self._control.search(piece)  # behind a control token all is as ever
+            end = mark.start() if mark else len(piece)
+            ids += self._within.encode(piece[:end], add_special_tokens=False).ids
+            ids += self.tokenizer(piece[end:], add_special_tokens=False)["input_ids"]
+        return ids
+
+    @cached_property
+    def _within(self) -> Tokenizer:
+        """Encodes what follows a break."""
+        return breaks.without_prefix(self.tokenizer)
 
     def plain_ids(self, text: str) -> list[int]:
-        """Ids of a user's text alone, as the tokenizer encodes plain text; nothing in it is a
+        """Ids of a question's words alone, as the tokenizer encodes plain text; nothing in it is a
         control token."""
-        broken = self._broken(text)
+        broken = self._broken(without_places(text))
         if BREAK in broken:
             return self.tokenizer("")["input_ids"] + self._ids(broken)
         return self.tokenizer(broken)["input_ids"]
@@ -88,7 +101,9 @@ class Prompter:
         Raises:
             InputError: a chat template whose rendering of a prefix is not a prefix.
         """
-        messages = self._messages(turns, tile_counts)
+        return self._encoded(self._messages(turns, tile_counts))
+
+    def _encoded(self, messages: list[dict]) -> tuple[list[int], list[int]]:
         ids, labels, done = [], [], ""
         for index in range(0, len(messages), 2):
             prompt = self._render(messages[: index + 1], prompt=True)
@@ -109,14 +124,10 @@ class Prompter:
 
     def prompt(self, turns: list[dict[str, str]], tile_counts: list[int]) -> list[int]:
         """Ids of everything before the last answer: what generation starts from."""
-        *earlier, last = turns
-        ids: list[int] = []
-        done = ""
-        if earlier:
-            ids, _ = self.conversation(earlier, tile_counts)
-            done = self._render(self._messages(earlier, tile_counts), prompt=False)
-        messages = self._messages([*earlier, last], tile_counts)[:-1]
-        return ids + self._ids(self._render(messages, prompt=True)[len(done) :])
+        *earlier, question, _ = self._messages(turns, tile_counts)
+        ids, _ = self._encoded(earlier)
+        done = self._render(earlier, prompt=False) if earlier else ""
+        return ids + self._ids(self._render([*earlier, question], prompt=True)[len(done) :])
 
     # --- images ---
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+MOST_PIXELS = 1 << 24  # of an enlarged part of an image that is held at once, where it can be less
+
+
 def choose_grid(width: int, height: int, max_tiles: int, tile: int) -> tuple[int, int]:
     """Columns and rows of the grid whose shape is closest to the image's.
 
@@ -67,6 +70,36 @@ def thumbnail(image: Image, tile: int) -> Image:
     from PIL.Image import Resampling
 
     return image.resize((tile, tile), Resampling.BICUBIC)
+
+
+def middle(image: Image, side: int) -> Image:
+    """The middle square of an image whose shorter side becomes ``side`` pixels.
+
+    The same pixels as from resizing all of the image, which takes gigabytes for a strip.
+    """
+    from PIL.Image import Resampling
+
+    short = min(image.size)
+    width, height = (int(side * length / short) for length in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    if short >= side:  # the whole result is smaller than the image
+        whole = image.resize((width, height), Resampling.BICUBIC)
+        return whole.crop((left, top, left + side, top + side))
+    # Pillow enlarges lines, rounds, and enlarges columns.
+    return _enlarged(_enlarged(image, width, left, side), height, top, side)
+
+
+def _enlarged(image: Image, width: int, left: int, side: int) -> Image:
+    """``side`` columns from ``left`` on of an image enlarged to ``width``, as lines."""
+    from PIL import Image as Pillow
+
+    found = Pillow.new(image.mode, (side, image.height))
+    step = max(1, MOST_PIXELS // width)
+    for top in range(0, image.height, step):
+        part = image.crop((0, top, image.width, min(image.height, top + step)))
+        whole = part.resize((width, part.height), Pillow.Resampling.BICUBIC)
+        found.paste(whole.crop((left, 0, left + side, part.height)), (0, top))
+    return found.transpose(Pillow.Transpose.TRANSPOSE)
 
 
 def pixels(tiles: list[Image], mean: list[float], std: list[float]) -> np.ndarray:

@@ -22,14 +22,20 @@ from stages.core.base.errors import InputError
 
 VERSION = 1
 
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct(
+    [
+        ("bytes", pa.binary()),
+        ("path", pa.string()),
+        ("orientation", pa.int8()),  # of EXIF (2 to 8), to be applied; null: pixels as stored
+    ]
+)
 TURN = pa.struct([("question", pa.string()), ("answer", pa.string())])
 
 DATA = pa.schema(
     [
         ("sample_id", pa.string()),
         ("images", pa.list_(IMAGE)),
-        ("turns", pa.list_(TURN)),  # question: full human text, without the image marker
+        ("turns", pa.list_(TURN)),  # question: human text, see data/markers.py
         ("references", pa.list_(pa.string())),
         ("choices", pa.list_(pa.string())),
         ("box", pa.list_(pa.float64())),  # x1, y1, x2, y2 relative to width and height

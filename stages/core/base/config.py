@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"match_size": "slots"},
     "reference_code": {
         "match_size": "slots",
+        "image.exif": "ignore",
         "profile.include_bias": True,
         "profile.loss": "token_mean",
         "budget.tower_score": "sum",

@@ -255,8 +255,15 @@ def plan_run(
 def _workload(runs: Runs, task: str, split: str, ruler: Ruler) -> Workload:
     config = runs.config
     prepared = Path(config["output"], config["stream"], "data", task, f"{split}.parquet")
-    limit, pixels = config["rows"][split], config["max_pixels"]
-    return workload(runs.manifest(task), split, prepared, ruler, limit=limit, max_pixels=pixels)
+    return workload(
+        runs.manifest(task),
+        split,
+        prepared,
+        ruler,
+        limit=config["rows"][split],
+        max_pixels=config["max_pixels"],
+        exif=config["image"]["exif"],
+    )
 
 
 def _published(folder: Path, method: str) -> dict[str, str]:

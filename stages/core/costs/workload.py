@@ -91,6 +91,7 @@ def workload(
     *,
     limit: int | None,
     max_pixels: int,
+    exif: str = "apply",
 ) -> Workload:
     """The workload of one split.
 
@@ -101,7 +102,7 @@ def workload(
     Raises:
         InputError: nothing is known of the rows, or the files are faulty.
     """
-    total, rows, origin = _rows(manifest, split, prepared, max_pixels)
+    total, rows, origin = _rows(manifest, split, prepared, max_pixels, exif)
     sizes = [ruler.row(row) for row in rows]
     described = manifest.content[split].get("typical") or manifest.content.get("typical")
     if not sizes:
@@ -117,14 +118,14 @@ def workload(
 
 
 def _rows(
-    manifest: Manifest, split: str, prepared: Path, max_pixels: int
+    manifest: Manifest, split: str, prepared: Path, max_pixels: int, exif: str
 ) -> tuple[int | None, list[dict], str]:
     """Number of rows, some of them, and where they are from."""
     if prepared.is_file():
         return *_prepared_rows(prepared, f"{manifest.name}/{split}"), "prepared table"
     entry = manifest.content[split]
     if "file" in entry and (manifest.root.folder / entry["file"]).exists():
-        return *_source_rows(manifest, split, max_pixels), "source files"
+        return *_source_rows(manifest, split, max_pixels, exif), "source files"
     return entry.get("rows"), [], "assumed"
 
 
@@ -140,7 +141,9 @@ def _prepared_rows(path: Path, name: str) -> tuple[int, list[dict]]:
         return file.metadata.num_rows, list(_at(chosen, (row for b in batches for row in b)))
 
 
-def _source_rows(manifest: Manifest, split: str, max_pixels: int) -> tuple[int, list[dict]]:
+def _source_rows(
+    manifest: Manifest, split: str, max_pixels: int, exif: str
+) -> tuple[int, list[dict]]:
     from stages.core.data.readers import formats as readers
     from stages.core.data.rows import sound_rows
     from stages.core.data.samples import Converter
@@ -148,9 +151,8 @@ def _source_rows(manifest: Manifest, split: str, max_pixels: int) -> tuple[int, 
     source = manifest.split(split)
     total = sum(1 for _ in readers.rows(source))
     chosen = set(pick(total, SAMPLE, 0, f"{manifest.name}/{split}"))
-    return total, list(
-        sound_rows(manifest, source, Converter(manifest, source, max_pixels), chosen)
-    )
+    converter = Converter(manifest, source, max_pixels, exif=exif)
+    return total, list(sound_rows(manifest, source, converter, chosen))
 
 
 def _at(positions: Iterable[int], rows: Iterable[dict]) -> Iterator[dict]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from stages.core.base import provenance
 from stages.core.base.config import check, check_finite, read_yaml
 from stages.core.base.errors import InputError, unknown
+from stages.core.data.markers import MARKER, PLACE
 
 METRICS = {
     "captioning": ("cider",),
@@ -98,6 +99,11 @@ class Manifest:
     task: dict  # what the data artefact's metadata says of the task
     content: dict
 
+    @property
+    def box(self) -> dict[str, str]:
+        """How the rows write boxes: ``format`` and ``order``."""
+        return {"format": "pixels", "order": "xyxy", **self.content.get("box", {})}
+
     def split(self, name: str) -> Split:
         """The files of ``train`` or ``test``.
 
@@ -178,8 +184,9 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     if content["name"] != path.stem:
         raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
     _check_metric(metric, kind, f"{path}: metric")
-    if "answer" in content and kind != "choice_vqa":
-        raise InputError(f"{path}: answer: goes with kind 'choice_vqa', and only with it.")
+    for key, only in (("answer", "choice_vqa"), ("box", "grounding")):
+        if key in content and kind != only:
+            raise InputError(f"{path}: {key}: goes with kind {only!r}, and only with it.")
     if prompt is not None:
         _check_prompt(prompt, kind, f"{path}: prompt")
     if (question := content.get("question")) is not None:
@@ -217,8 +224,7 @@ def _check_prompt(prompt: str, kind: str, where: str) -> None:
     for name in PLACEHOLDERS[kind]:
         if name not in found:
             raise InputError(f"{where}: a {kind} prompt needs {{{name}}}.")
-    if "<image>" in prompt:
-        raise InputError(f"{where}: leave out '<image>'; images always come first.")
+    _check_no_marker(prompt, where)
 
 
 def _check_question(question: str, prompt: str, where: str) -> None:
@@ -226,5 +232,9 @@ def _check_question(question: str, prompt: str, where: str) -> None:
         raise InputError(f"{where}: has no text.")
     if "{question}" not in prompt:
         raise InputError(f"{where}: nothing asks it, since 'prompt' has no {{question}}.")
-    if "<image>" in question:
-        raise InputError(f"{where}: leave out '<image>'; images always come first.")
+    _check_no_marker(question, where)
+
+
+def _check_no_marker(text: str, where: str) -> None:
+    if MARKER in text or PLACE in text:
+        raise InputError(f"{where}: leave out {MARKER!r}; images come first, or where a row says.")

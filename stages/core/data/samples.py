@@ -1,18 +1,16 @@
 """From a source's record to a row of the data artefact: prompt, answer, references, box, images."""
 
-import math
 from collections import Counter
 from functools import lru_cache
 from string import ascii_uppercase
 
 from stages.core.base.errors import InputError
-from stages.core.data import images
+from stages.core.data import boxes, images
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Manifest, Split
+from stages.core.data.markers import PLACE
 from stages.core.data.readers.record import Record
 
-GRID = 1000  # boxes in texts count thousandths of the image's width and height
-OVERRUN = 1.0  # pixels that a box may exceed its image by, from rounding; then it is cut off
 CACHED = 4096  # image headers remembered: captions and questions of one image follow each other
 
 
@@ -20,14 +18,21 @@ class Converter:
     """Turns the records of one split into rows, checking everything that one row can tell.
 
     Referenced images are looked at (header and end mark) but not copied; ``decode`` reads them
-    in full. Embedded ones are always decoded.
+    in full. Embedded ones are always decoded. ``exif`` says whether their orientation is applied
+    or ignored.
     """
 
     def __init__(
-        self, manifest: Manifest, split: Split, max_pixels: int, *, decode: bool = False
+        self,
+        manifest: Manifest,
+        split: Split,
+        max_pixels: int,
+        *,
+        exif: str = "apply",
+        decode: bool = False,
     ) -> None:
         self._manifest, self._split = manifest, split
-        self._max_pixels, self._decode = max_pixels, decode
+        self._max_pixels, self._exif, self._decode = max_pixels, exif == "apply", decode
         self._probe = lru_cache(CACHED)(self._probe_file)
 
     def row(self, record: Record, sample_id: str) -> tuple[dict | None, list[RowError]]:
@@ -55,29 +60,36 @@ class Converter:
         pictures: list[dict] = []
         sizes: list[tuple[int, int]] = []
         for image in record.images:
+            picture: dict
             if isinstance(image, bytes):
-                pictures.append({"bytes": image, "path": None})
-                sizes.append(images.probe(image, self._max_pixels))
+                header = images.probe(image, self._max_pixels, exif=self._exif)
+                picture = {"bytes": image, "path": None}
             else:
-                path, size = self._probe(image)
-                pictures.append({"bytes": None, "path": path})
-                sizes.append(size)
+                path, header = self._probe(image)
+                picture = {"bytes": None, "path": path}
+            pictures.append({**picture, "orientation": header.orientation})
+            sizes.append(header.size)
         return pictures, sizes
 
-    def _probe_file(self, name: str) -> tuple[str, tuple[int, int]]:
+    def _probe_file(self, name: str) -> tuple[str, images.Header]:
         path = self._manifest.root.place(name, self._split.images)
         if path is None:
             raise RowError(
                 "path leaves the data root",
                 f"{name!r} is not below {self._manifest.root.folder} (links followed)",
             )
-        return path.as_posix(), images.probe(path, self._max_pixels, decode=self._decode)
+        return path.as_posix(), images.probe(
+            path, self._max_pixels, decode=self._decode, exif=self._exif
+        )
 
-    def _said(self, record: Record, size: tuple[int, int] | None) -> dict:
+    def _said(self, record: Record, size: boxes.Size | None) -> dict:
         if record.turns is not None:
-            said = _conversation(record, self._manifest.kind, self._split.name)
+            said = _conversation(record, self._manifest.kind, self._split.name, size)
         else:
-            said = _SAY[self._manifest.kind](record, size)
+            if self._manifest.kind == "grounding":
+                said = _grounding(record, size, self._manifest.box)
+            else:
+                said = _SAY[self._manifest.kind](record)
             if self._manifest.content.get("answer") == "text":
                 said["answer"] = (record.choices or ())[record.answer_index or 0]
             prompt = _prompt(self._manifest, record)
@@ -106,7 +118,10 @@ def _prompt(manifest: Manifest, record: Record) -> str:
     for name, text in parts.items():
         if not text and f"{{{name}}}" in manifest.prompt:
             raise RowError(f"empty {name}", f"the prompt needs {{{name}}}, the row has none")
-    return manifest.prompt.format(**parts)
+    prompt = manifest.prompt.format(**parts)
+    if prompt.count(PLACE) not in (0, len(record.images)):
+        raise RowError("image count", "the prompt repeats a {question} with image markers")
+    return prompt
 
 
 def _answered(record: Record) -> tuple[str, ...]:
@@ -115,18 +130,18 @@ def _answered(record: Record) -> tuple[str, ...]:
     return record.answers
 
 
-def _captioning(record: Record, size: tuple[int, int] | None) -> dict:
+def _captioning(record: Record) -> dict:
     captions = _answered(record)
     return {"answer": next(filter(None, captions)), "references": list(captions)}
 
 
-def _open_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+def _open_vqa(record: Record) -> dict:
     answers = _answered(record)
     most_given = Counter(filter(None, answers)).most_common(1)[0][0]  # on a tie the first
     return {"answer": most_given, "references": list(answers)}
 
 
-def _choice_vqa(record: Record, size: tuple[int, int] | None) -> dict:
+def _choice_vqa(record: Record) -> dict:
     choices = record.choices or ()
     if not 2 <= len(choices) <= len(ascii_uppercase):
         raise RowError("bad choices", f"{len(choices)} options, allowed are 2 to 26")
@@ -141,14 +156,16 @@ def _choice_vqa(record: Record, size: tuple[int, int] | None) -> dict:
     return {"answer": letter, "references": [letter], "choices": list(choices)}
 
 
-def _grounding(record: Record, size: tuple[int, int] | None) -> dict:
+def _grounding(record: Record, size: boxes.Size | None, written: dict[str, str]) -> dict:
     if record.box is None:
         raise RowError("missing answer", "no box")
-    size = record.size or size
     if size is None:  # the image is at fault, which is reported already
         return {"answer": "", "references": []}
-    box = relative_box(record.box, size)
-    text = box_text(box)
+    if record.size:
+        boxes.check_shape(record.size, size)
+    corners = boxes.corners(record.box, written["order"])
+    box = boxes.relative_box(corners, record.size or size, written["format"])
+    text = boxes.box_text(box)
     return {"answer": text, "references": [text], "box": list(box)}
 
 
@@ -156,54 +173,14 @@ _SAY = {
     "captioning": _captioning,
     "open_vqa": _open_vqa,
     "choice_vqa": _choice_vqa,
-    "grounding": _grounding,
 }
 
 
-def relative_box(box: tuple[float, ...], size: tuple[int, int]) -> tuple[float, ...]:
-    """x1, y1, x2, y2 in pixels as shares of (width, height), cut off at the image's edge.
-
-    Raises :class:`RowError` for a box without area or outside the image.
-    """
-    x1, y1, x2, y2 = box
-    width, height = size
-    if not (x1 < x2 and y1 < y2):
-        raise RowError("bad box", f"{list(box)} has no area; expected x1 < x2 and y1 < y2")
-    if x1 < -OVERRUN or y1 < -OVERRUN or x2 > width + OVERRUN or y2 > height + OVERRUN:
-        raise RowError("bad box", f"{list(box)} leaves the image of {width} x {height}")
-    scaled = (x1 / width, y1 / height, x2 / width, y2 / height)
-    inside = tuple(min(1.0, max(0.0, share)) for share in scaled)
-    if inside[0] == inside[2] or inside[1] == inside[3]:
-        raise RowError(
-            "bad box", f"{list(box)} lies on the edge of the image of {width} x {height}"
-        )
-    return inside
-
-
-def box_text(box: tuple[float, ...]) -> str:
-    """Write a relative box as the model does: whole numbers on the grid, halves rounded up."""
-    numbers = ",".join(str(math.floor(share * GRID + 0.5)) for share in box)
-    return f"<box>[[{numbers}]]</box>"
-
-
-def _conversation(record: Record, kind: str, split: str) -> dict:
+def _conversation(record: Record, kind: str, split: str, size: boxes.Size | None) -> dict:
     if kind == "choice_vqa" and split == "test":
         raise RowError("bad choices", "a conversation lists no options to score against")
     turns = [{"question": question, "answer": answer} for question, answer in record.turns or ()]
     said = {"turns": turns, "references": [turns[-1]["answer"]]}
     if kind == "grounding":
-        said["box"] = _written_box(turns[-1]["answer"])
+        said["box"] = list(boxes.written_box(turns[-1]["answer"], size))
     return said
-
-
-def _written_box(text: str) -> list[float]:
-    """The box of an answer text, relative to the image."""
-    rest = text.partition("[[")[2]
-    numbers = rest.partition("]]")[0].split(",")
-    try:
-        box = tuple(float(number) for number in numbers)
-    except ValueError:
-        box = ()
-    if len(box) != 4:
-        raise RowError("bad box", f"no box like <box>[[x1,y1,x2,y2]]</box> in {text[:60]!r}")
-    return list(relative_box(box, (GRID, GRID)))

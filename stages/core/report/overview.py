@@ -8,6 +8,7 @@ from stages.core.runs.results import Results
 
 # Parts of the configuration that decide what the method does; the rest says on what and where.
 SWITCHES = (
+    "image",
     "subset",
     "profile",
     "budget",

@@ -31,7 +31,7 @@ BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "
 
 STAGES: dict[str, Stage] = {
     "prepare_data": Stage(
-        config=("max_pixels", "rows", "data_root"),
+        config=("max_pixels", "image", "rows", "data_root"),
         writes={
             "train_rows": Artefact("data/{task}/{split}.parquet", "data", "train", opened=False),
             "test_rows": Artefact("data/{task}/{split}.parquet", "data", "test", opened=False),

@@ -14,6 +14,7 @@ from stages.core.backbone.losses import sample_losses
 from stages.core.backbone.prompts import IGNORE
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
+from stages.core.data.readers.record import from_mapping
 from stages.core.dmole.gradients import profile_gradients
 from stages.core.experts.job import Job
 from stages.core.experts.lora import ExpertModel
@@ -161,7 +162,7 @@ def test_llava_next_counts_tokens(folders, size, squares, tokens):
     images = load_backbone(folders / "llava_next", SETTINGS).prompter.images
     count = images.tile_count(*size)
     assert count[0] == squares
-    assert images.marks(count) == "<image>" * tokens + "\n"
+    assert images.marks(count) == "<image>" * tokens
 
 
 def test_image_size_caps_the_area_of_a_qwen_image(folders, rows):
@@ -224,6 +225,65 @@ def test_conversations(folders, family, tiles, text, answers):
     assert prompter.tokenizer.decode([t for t in labels if t != IGNORE]) == answers
     prompt = prompter.prompt(TURNS, [tiles])
     assert ids[: len(prompt)] == prompt
+
+
+def line_of_two(line):
+    """SmolVLM's text for two tiles of a line, written out."""
+    edge = "<fake_token_around_image>"
+    return f"{edge}<row_{line}_col_1><image>{edge}<row_{line}_col_2><image>\n"
+
+
+GLOBAL = "\n<fake_token_around_image><global-img><image><fake_token_around_image>"
+INTERN = ("<img>" + "<IMG_CONTEXT>" * 5 + "</img>", "<img>" + "<IMG_CONTEXT>" * 3 + "</img>")
+QWEN = (
+    "<|vision_start|>" + "<|image_pad|>" * 4 + "<|vision_end|>",
+    "<|vision_start|>" + "<|image_pad|>" * 6 + "<|vision_end|>",
+)
+PLACED = {  # what stands for an image of 56 x 56 and for one of 56 x 28
+    "internvl2_5": INTERN,
+    "internvl3": INTERN,
+    "internvl3_5": INTERN,
+    "llava": ("<image>" * 4, "<image>" * 4),
+    "llava_next": ("<image>" * 24, "<image>" * 14),
+    "qwen2_vl": QWEN,
+    "qwen2_5_vl": QWEN,
+    "smolvlm": (line_of_two(1) + line_of_two(2) + GLOBAL, line_of_two(1) + GLOBAL),
+}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("A <image> B <image> C",),
+        ("<image>\nA <image>",),
+        ("A <image>", "B", "<image> C"),
+        ("A", "B <image><image>\nC"),
+    ],
+)
+def test_images_stand_at_their_markers(folder, texts):
+    said = [(text, f"yes {i}") for i, text in enumerate(texts)]
+    talk = []
+    for asked, answer in said:
+        talk += [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
+    columns = {"conversations": "conversations", "image": "image"}
+    record = from_mapping({"conversations": talk, "image": ["a", "b"]}, columns)
+    first, second = make_row(0, "", "", (56, 56)), make_row(1, "", "", (56, 28))
+    row = first | {"images": first["images"] + second["images"], "width": None, "height": None}
+    row["turns"] = [{"question": asked, "answer": answer} for asked, answer in record.turns]
+    backbone = load_backbone(folder, SETTINGS)
+    prompter = backbone.prompter
+    example = prompter.training_example(row)
+    text, at = prompter.tokenizer.decode(example["input_ids"]), 0
+    images = iter(PLACED[folder.name])
+    for asked, answer in said:
+        parts = asked.split("<image>")
+        expected = parts[0] + "".join(next(images) + part for part in parts[1:])
+        assert expected in text[at:]
+        at = text.index(answer, text.index(expected, at))
+    prompt = prompter.generation_example(row)["input_ids"]
+    assert example["input_ids"][: len(prompt)] == prompt
+    with torch.no_grad():
+        assert sample_losses(backbone.model, prompter.collate([example])).isfinite().all()
 
 
 # --- profile, training, answers, features -----------------------------------------------------

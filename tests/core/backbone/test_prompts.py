@@ -1,10 +1,14 @@
 """Token sequences, labels and padding."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stages.core.backbone.decoding import generate
 from stages.core.backbone.losses import token_losses
 from stages.core.backbone.prompts import IGNORE
+from stages.core.base.errors import InputError
+from stages.core.data.markers import PLACE
 from tests.conftest import make_row
 
 
@@ -36,6 +40,37 @@ def test_generation_starts_from_a_prefix_of_training(tiny):
 def test_image_tokens_follow_the_tiles(tiny):
     ids, _ = tiny.prompter.conversation([{"question": "Q", "answer": "A"}], [3, 1])
     assert ids.count(tiny.model.config.image_token_id) == 4 * tiny.prompter.images.tokens_per_tile
+
+
+@pytest.mark.parametrize(("places", "images"), [(1, 2), (2, 1), (1, 0)])
+def test_another_number_of_places_than_images_is_an_error(tiny, places, images):
+    with pytest.raises(InputError, match=f"places for {places} images, the row {images}"):
+        tiny.prompter.conversation(
+            [{"question": "a" + PLACE * places, "answer": "b"}], [1] * images
+        )
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\ufdd0"), max_size=8)
+SPELT = TEXT | st.sampled_from(["<IMG_CONTEXT>", "<img>", "</img>", "<|im_end|>", "<image>", "<"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(parts=st.lists(st.lists(SPELT, max_size=4).map("".join), min_size=1, max_size=4))
+def test_any_text_around_images_is_encoded_as_it_stands(tiny, parts):
+    """The text between the places, whatever it spells, and one image token at each place."""
+    parts = [part.replace(PLACE, "") for part in parts]
+    turns = [{"question": PLACE.join(parts), "answer": "a"}]
+    ids = tiny.prompter.prompt(turns, [1] * (len(parts) - 1))
+    image = tiny.model.config.image_token_id
+    assert ids.count(image) == len(parts) - 1
+    expected = "<img><IMG_CONTEXT></img>".join(parts)
+    asked = f"<|im_start|>user\n{expected}<|im_end|>\n<|im_start|>assistant\n"
+    assert tiny.prompter.tokenizer.decode(ids) == asked
+
+
+def test_features_see_the_words_only(tiny):
+    prompter = tiny.prompter
+    assert prompter.plain_ids(f"a {PLACE}b{PLACE}") == prompter.plain_ids("a b")
 
 
 def test_padding_sides(tiny):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.core.backbone import tiling
 from stages.core.backbone.families.internvl import InternVL
 from stages.core.backbone.tiling import choose_grid, cut, pixels, tile_count
 
@@ -67,6 +68,40 @@ def test_cut_goes_row_by_row_and_ends_with_the_thumbnail():
     assert centres == [0, 80, 160, 240]
     assert len(tiles) == 5
     assert tiles[4].size == (28, 28)
+
+
+@pytest.mark.parametrize("most", [1000, 1 << 24])
+@pytest.mark.parametrize(
+    "size", [(30, 20), (21, 40), (9, 130), (130, 9), (3, 100), (100, 3), (90, 200), (150, 60)]
+)
+def test_the_middle_is_that_of_the_whole_image_resized(monkeypatch, size, most):
+    monkeypatch.setattr(tiling, "MOST_PIXELS", most)
+    noise = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    width, height = (int(28 * side / min(size)) for side in size)
+    left, top = (width - 28) // 2, (height - 28) // 2
+    whole = image.resize((width, height), Image.Resampling.BICUBIC)
+    expected = whole.crop((left, top, left + 28, top + 28))
+    assert tiling.middle(image, 28).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(6000, 2), (2, 6000)])
+def test_the_middle_of_a_strip_needs_little_memory(monkeypatch, size):
+    """Its four middle pixels, black and white, fill the square; 30 million pixels as a whole."""
+    resize, sizes = Image.Image.resize, []
+
+    def watched(image, new, *others):
+        sizes.append(new[0] * new[1])
+        return resize(image, new, *others)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    image = Image.new("RGB", size)
+    image.paste((255, 255, 255), (size[0] // 2, size[1] // 2, *size))
+    shown = tiling.middle(image, 100)
+    assert max(sizes) <= 1 << 24
+    assert shown.size == (100, 100)
+    assert shown.getpixel((99, 99)) == (255, 255, 255)
+    assert shown.getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_pixels_are_normalised_channels_first():

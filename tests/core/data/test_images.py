@@ -37,7 +37,8 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
 def test_every_format_gives_its_size_from_file_and_memory(form, tmp_path):
     data = encoded(noise(), form)
     (tmp_path / "image").write_bytes(data)
-    assert probe(data) == probe(tmp_path / "image") == probe(str(tmp_path / "image")) == (64, 48)
+    assert probe(data) == probe(tmp_path / "image") == probe(str(tmp_path / "image"))
+    assert probe(data) == ((64, 48), None)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -52,14 +53,14 @@ def test_a_cut_off_image_is_found_without_decoding_every_image(form, share, tmp_
 
 def test_a_file_with_bytes_behind_its_end_is_sound(tmp_path):
     (tmp_path / "image.jpg").write_bytes(encoded(noise(), "JPEG") + bytes(500))
-    assert probe(tmp_path / "image.jpg") == (64, 48)
+    assert probe(tmp_path / "image.jpg").size == (64, 48)
 
 
 def test_damage_in_the_middle_is_found_when_decoding(tmp_path):
     data = bytearray(encoded(noise(), "PNG"))
     data[len(data) // 2] ^= 0xFF
     (tmp_path / "image.png").write_bytes(data)
-    assert probe(tmp_path / "image.png") == (64, 48)
+    assert probe(tmp_path / "image.png").size == (64, 48)
     assert fault_of(tmp_path / "image.png", decode=True) == "truncated image"
 
 
@@ -70,7 +71,7 @@ def test_the_pixel_limit_counts_before_any_pixel_is_decoded(tmp_path):
     with pytest.raises(RowError, match="120000000 pixels, allowed are 119999999") as caught:
         probe(tmp_path / "bomb.png", 119_999_999)
     assert caught.value.kind == "image too large"
-    assert probe(tmp_path / "bomb.png", 120_000_000) == (12000, 10000)
+    assert probe(tmp_path / "bomb.png", 120_000_000).size == (12000, 10000)
 
 
 def test_beyond_the_decoders_own_limit_no_setting_helps(tmp_path):
@@ -139,3 +140,58 @@ def test_half_transparent_is_half_way_to_white():
     Image.new("RGBA", (1, 1), (0, 0, 0, 51)).save(stream, "PNG")
     shown = open_rgb({"bytes": stream.getvalue(), "path": None})
     assert shown.getpixel((0, 0)) == (204, 204, 204)  # 255 x (1 - 51 / 255)
+
+
+# --- orientation ---
+
+CORNER = {1: (0, 0), 2: (1, 0), 3: (1, 1), 4: (0, 1), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}
+"""Where the first stored pixel is meant to be (right, bottom), by the EXIF standard."""
+
+
+def corner(image: Image.Image) -> tuple[int, int]:
+    """Which corner is red (right, bottom)."""
+    right, bottom = image.width - 9, image.height - 9
+    spots = {(0, 0): (8, 8), (1, 0): (right, 8), (0, 1): (8, bottom), (1, 1): (right, bottom)}
+    (found,) = (at for at, spot in spots.items() if image.getpixel(spot)[0] > 128)
+    return found
+
+
+def photograph(form: str, orientation: int) -> bytes:
+    """80 x 40 stored pixels, red in the first corner."""
+    image, exif = Image.new("RGB", (80, 40)), Image.Exif()
+    image.paste((255, 0, 0), (0, 0, 16, 16))
+    exif[0x0112] = orientation
+    return encoded(image, form, exif=exif)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", CORNER)
+def test_orientation_is_applied_or_ignored(form, orientation, tmp_path):
+    data = photograph(form, orientation)
+    (tmp_path / "photo").write_bytes(data)
+    meant = (40, 80) if orientation > 4 else (80, 40)
+    for source in (data, tmp_path / "photo"):
+        for decode in (False, True):
+            header = probe(source, decode=decode)
+            assert header == (meant, None if orientation == 1 else orientation)
+            assert probe(source, decode=decode, exif=False) == ((80, 40), None)
+    shown = open_rgb({"bytes": data, "path": None, "orientation": header.orientation})
+    assert (shown.size, corner(shown)) == (meant, CORNER[orientation])
+    stored = open_rgb({"bytes": data, "path": None, "orientation": None})
+    assert (stored.size, corner(stored)) == ((80, 40), (0, 0))
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_exif_data_behind_the_pixels_of_a_png_count(tmp_path, decode):
+    plain, exif = encoded(noise(), "PNG"), Image.Exif()
+    exif[0x0112] = 8
+    end = plain.rindex(b"IEND") - 4
+    late = plain[:end] + png_chunk(b"eXIf", exif.tobytes()[6:]) + plain[end:]
+    (tmp_path / "late.png").write_bytes(late)
+    assert probe(tmp_path / "late.png", decode=decode) == ((48, 64), 8)
+
+
+def test_exif_data_that_cannot_be_read_turn_nothing():
+    stream = io.BytesIO()
+    noise().save(stream, "JPEG", exif=b"Exif\0\0broken")
+    assert probe(stream.getvalue()) == ((64, 48), None)

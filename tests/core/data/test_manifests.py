@@ -95,6 +95,7 @@ def test_unknown_keys_are_answered_with_the_near_miss(write):
         ({"prompt": "No question"}, "needs {question}"),
         ({"prompt": "{question"}, "prompt: "),
         ({"prompt": "<image>{question}"}, "leave out '<image>'"),
+        ({"prompt": "\ufdd1{question}"}, "leave out '<image>'"),
         ({"root": "elsewhere"}, "is no folder"),
         ({"train": {}}, "exactly one of 'file' and 'hub'"),
         ({"train__hub": {"name": "a/b", "revision": "0" * 40}}, "exactly one of"),

@@ -14,6 +14,7 @@ from PIL import Image
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Split
+from stages.core.data.markers import PLACE
 from stages.core.data.readers import containers
 from stages.core.data.readers import formats as readers
 from stages.core.data.readers.record import Record, from_mapping, texts
@@ -167,10 +168,36 @@ def converse(turns, image="a.png"):
 
 
 @pytest.mark.parametrize(
-    "text", ["<image>\nWhat?", "<image>What?", "What?\n<image>", "What?", " What? <image>\n"]
+    "text", ["<image>\nWhat?", "<image>What?", "What?", " \n<image>\n\nWhat? "]
 )
-def test_the_image_marker_goes_wherever_it_stands(text):
+def test_an_image_in_front_needs_no_place(text):
     assert converse(said(text, "Cat")).turns == (("What?", "Cat"),)
+
+
+def test_an_image_stays_at_its_marker():
+    assert converse(said("What?\n<image>", "Cat")).turns == ((f"What?\n{PLACE}", "Cat"),)
+    turns = said("A <image> B", "1", "<image>\nC", "2")
+    expected = ((f"A {PLACE} B", "1"), (f"{PLACE}\nC", "2"))
+    assert converse(turns, ["a.png", "b.png"]).turns == expected
+    turns = [{"from": "system", "value": "Be short."}, *said("<image>\nA", "1")]
+    assert converse(turns).turns == ((f"Be short.\n{PLACE}\nA", "1"),)
+
+
+def test_a_question_of_a_column_keeps_its_markers_too():
+    fields = {"image": "image", "question": "question"}
+    row = {"image": ["a.png", "b.png"], "question": "Is <image> like <image>?"}
+    assert from_mapping(row, fields).question == f"Is {PLACE} like {PLACE}?"
+
+
+@pytest.mark.parametrize("column", ["answers", "choices", "knowledge"])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("an <image>", "image marker"), (f"a {PLACE}", "reserved character")]
+)
+def test_only_questions_hold_markers(column, text, kind):
+    row = {"image": "a.png", column: [text, "b"] if column == "choices" else text}
+    with pytest.raises(RowError) as caught:
+        from_mapping(row, {name: name for name in readers.NAMES})
+    assert caught.value.kind == kind
 
 
 def test_turns_images_and_text_only_rows():
@@ -196,6 +223,11 @@ def test_turns_images_and_text_only_rows():
         (said("<image>\nQ", "A"), "", "missing image"),
         (said("<image>\nQ", "A"), ["a.png", None], "missing image"),
         (said("<image>\nQ", "A"), ["a.png", "b.png"], "image count"),
+        (said("<image> or <image>", "A"), "a.png", "image count"),
+        (said("Q", "<image>"), "a.png", "image marker"),
+        (said("<image>\nQ", "A", "<image>", "B"), ["a.png", "b.png"], "empty question"),
+        (said(f"a {PLACE}", "A"), "a.png", "reserved character"),
+        (said("Q", f"a {PLACE}"), "a.png", "reserved character"),
     ],
 )
 def test_faulty_conversations(turns, image, kind):

@@ -1,4 +1,4 @@
-"""Boxes, and choices of rows."""
+"""Choices of rows, and lists of faults."""
 
 from collections import Counter
 
@@ -6,41 +6,6 @@ import pytest
 
 from stages.core.base.sampling import pick, subset_size
 from stages.core.data.faults import FaultList, RowError
-from stages.core.data.samples import box_text, relative_box
-
-
-@pytest.mark.parametrize(
-    ("box", "size", "text"),
-    [
-        ((0, 0, 100, 50), (100, 50), "<box>[[0,0,1000,1000]]</box>"),
-        ((10, 20, 30, 40), (200, 100), "<box>[[50,200,150,400]]</box>"),
-        ((1, 1, 3, 3), (2000, 400), "<box>[[1,3,2,8]]</box>"),  # 0.5, 2.5, 1.5, 7.5: halves go up
-        ((1, 1, 2, 2), (3, 3), "<box>[[333,333,667,667]]</box>"),
-        ((-0.4, 3, 100.6, 49), (100, 50), "<box>[[0,60,1000,980]]</box>"),
-    ],
-)
-def test_box_text(box, size, text):
-    assert box_text(relative_box(box, size)) == text
-
-
-@pytest.mark.parametrize(
-    "box",
-    [
-        (10, 10, 10, 20),
-        (10, 20, 30, 20),
-        (30, 10, 20, 20),
-        (-2, 0, 10, 10),
-        (0, 0, 102, 10),
-        (0, 0, 10, 52),
-        (100, 10, 100.5, 20),  # on the edge: nothing is left of it
-        (float("nan"), 0, 10, 10),
-        (0, 0, float("inf"), 10),
-    ],
-)
-def test_boxes_without_area_or_outside(box):
-    with pytest.raises(RowError) as caught:
-        relative_box(box, (100, 50))
-    assert caught.value.kind == "bad box"
 
 
 @pytest.mark.parametrize(

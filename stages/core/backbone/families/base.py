@@ -21,7 +21,8 @@ class Family:
 
     before: ClassVar[str] = ""  # text before an image's tokens
     token: ClassVar[str]  # text of one image token
-    after: ClassVar[str] = "\n"
+    after: ClassVar[str] = ""
+    gap: ClassVar[str] = "\n"  # between images in front and what follows
     chat_template: ClassVar[str | None] = None  # instead of the folder's
     end_of_turn: ClassVar[str | None] = None  # instead of the tokenizer's end token
 

@@ -20,7 +20,7 @@ class Idefics3(Family):
     """The longer side becomes as many tiles as the folder says, less if the grid would have more
     than ``max_tiles``; an image that fits one tile has no grid."""
 
-    token, after = "<image>", EDGE
+    token, after, gap = "<image>", EDGE, ""
     end_of_turn = "<end_of_utterance>"
     # The published template expects lists of parts; it has a blank before text, none before images.
     chat_template = (

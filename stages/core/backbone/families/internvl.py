@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class InternVL(Family):
     """Up to ``max_tiles`` tiles in the grid closest to the image's shape, then the thumbnail."""
 
-    before, token, after = "<img>", "<IMG_CONTEXT>", "</img>\n"
+    before, token, after = "<img>", "<IMG_CONTEXT>", "</img>"
 
     def __init__(
         self, path: Path, config: Any, stored: dict[str, Any], settings: dict[str, Any]

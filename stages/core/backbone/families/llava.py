@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone import tiling
 from stages.core.backbone.families.base import Family
 
 if TYPE_CHECKING:
@@ -42,10 +43,4 @@ class Llava(Family):
         self.tokens_per_tile = (self.tile // vision.patch_size) ** 2 + whole
 
     def thumbnail(self, image: Image) -> Tensor:
-        from PIL.Image import Resampling
-
-        short = min(image.size)
-        size = [int(self.tile * side / short) for side in image.size]
-        left, top = ((side - self.tile) // 2 for side in size)
-        resized = image.resize(size, Resampling.BICUBIC)
-        return self.tensor([resized.crop((left, top, left + self.tile, top + self.tile))])
+        return self.tensor([tiling.middle(image, self.tile)])

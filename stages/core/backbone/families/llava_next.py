@@ -61,7 +61,7 @@ class LlavaNext(Llava):
         return 1 + wide * high // self.tile**2, lines, columns
 
     def marks(self, tiles: tuple[int, int, int]) -> str:
-        return f"{self.token * self._tokens(tiles)}{self.after}"
+        return self.token * self._tokens(tiles)
 
     def _tokens(self, tiles: tuple[int, int, int]) -> int:
         _, lines, columns = tiles

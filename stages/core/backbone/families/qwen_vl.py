@@ -24,6 +24,7 @@ class QwenVL(Family):
     """
 
     before, token, after = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"
+    gap = ""
     tokens_per_tile = 1
 
     def __init__(

@@ -2,11 +2,11 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stages.core.data import markers
 from stages.core.data.faults import RowError
 from stages.core.data.readers import parts
 
@@ -20,8 +20,6 @@ SPELT_OUT = 1e16  # from here on Python too writes a float with an exponent
 IMAGE_COLUMNS = ("images", "image_path", "img", "file_name")  # read where there is no "image"
 TURN_COLUMNS = ("messages",)  # read where there is no "conversations"
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
-MARKER = "<image>"
-_MARKER = re.compile(rf"{MARKER}\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,9 @@ class Record:
     """What a row says; None where the source has nothing.
 
     ``turns`` (question, answer) come from conversations whose prompts are already written out.
-    ``box`` is x1, y1, x2, y2 in pixels of an image of ``size`` (width, height); the size is None
-    where the row does not give it.
+    Questions hold the places of their images (see markers.py).
+    ``box`` has its four numbers as the file writes them. ``size`` (width, height) is None where the
+    row does not give it.
     """
 
     id: str | None = None
@@ -67,7 +66,7 @@ def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool 
         answers=texts(value.get("answers"), fields.get("answers") or "answers"),
         choices=_choices(value, fields),
         answer_index=_whole(value, "answer_index", fields),
-        knowledge=_text(value, "knowledge", fields),
+        knowledge=_knowledge(value, fields),
         box=_box(value, fields),
         size=_size(value, fields),
     )
@@ -97,6 +96,7 @@ def texts(value: Any, column: str) -> tuple[str, ...]:
     found = tuple(_digits(item).strip() for item in items)
     if found and not any(found):
         raise RowError("empty answer", f"{column!r} holds no text")
+    markers.check_plain(found, column)
     return found
 
 
@@ -168,7 +168,7 @@ def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
         for x in found
     )
     if not numbers or len(found) != 4:
-        raise RowError("bad box", f"{fields['box']!r}: expected [x1, y1, x2, y2], found {found}")
+        raise RowError("bad box", f"{fields['box']!r}: expected four numbers, found {found}")
     return tuple(float(x) for x in found)
 
 
@@ -182,8 +182,8 @@ def _size(value: Mapping, fields: Mapping) -> tuple[int, int] | None:
 
 
 def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
-    """(question, answer) pairs of a conversation, image markers taken out; what a system turn says
-    stands before the first question."""
+    """(question, answer) pairs of a conversation; what a system turn says stands before the first
+    question."""
     conversations, system = _without_system(_from_text(conversations))
     if not isinstance(conversations, list | tuple) or not conversations:
         raise RowError("empty conversation", "no turns")
@@ -191,11 +191,15 @@ def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
         raise RowError("broken conversation", f"{len(conversations)} turns: the last has no answer")
     said = [_said(turn, ("human", "gpt")[i % 2], i) for i, turn in enumerate(conversations)]
     said[0] = f"{system}\n{said[0]}" if system else said[0]
-    plain = _without_markers(said, n_images)
-    for i, text in enumerate(plain):
-        if not text:
-            raise RowError("empty answer" if i % 2 else "empty question", f"turn {i} is empty")
-    return tuple(zip(plain[::2], plain[1::2], strict=True))
+    markers.check_plain(said[1::2], "an answer")
+    questions = markers.placed(said[::2], n_images)
+    turns = tuple(zip(questions, [text.strip() for text in said[1::2]], strict=True))
+    for i, (question, answer) in enumerate(turns):
+        if not markers.without_places(question).strip():
+            raise RowError("empty question", f"turn {2 * i} is empty")
+        if not answer:
+            raise RowError("empty answer", f"turn {2 * i + 1} is empty")
+    return turns
 
 
 def _from_text(conversations: Any) -> Any:
@@ -223,19 +227,18 @@ def _without_system(conversations: Any) -> tuple[Any, str]:
     return conversations[1:], text.strip()
 
 
-def _without_markers(said: list[str], n_images: int) -> list[str]:
-    """The texts without image markers, which must be as many as the images, or none."""
-    markers = sum(text.count(MARKER) for text in said)
-    if markers and not n_images:
-        raise RowError("missing image", f"the text has {markers} image markers, the row no image")
-    if markers and markers != n_images:
-        raise RowError("image count", f"{markers} image markers for {n_images} images")
-    return [_MARKER.sub("", text).strip() for text in said]
-
-
 def _question(value: Mapping, fields: Mapping, n_images: int) -> str | None:
     found = _text(value, "question", fields)
-    return _without_markers([found], n_images)[0] if found else found
+    if not found:
+        return found
+    (question,) = markers.placed([found], n_images)
+    return question if markers.without_places(question).strip() else ""
+
+
+def _knowledge(value: Mapping, fields: Mapping) -> str | None:
+    found = _text(value, "knowledge", fields)
+    markers.check_plain([found or ""], "knowledge")
+    return found
 
 
 def _said(turn: Any, speaker: str, index: int) -> str:
