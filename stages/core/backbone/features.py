@@ -1,38 +1,63 @@
-"""Image and text features of samples (D-MoLE, Eqs. 6-7)."""
+"""Image and text features of samples: the paper's (D-MoLE, Eqs. 6-7), or their meaning.
+
+``style: max`` is the paper's: the maximum over tokens of both towers' last hidden states.
+``style: meaning`` is made to survive another wording. The image half is the mean over tokens; the
+text half is the state from which the language model would say in one word what the request means
+(PromptEOL, Jiang et al., 2023), centred and scaled by what requests in general have in common.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone.generic_prompts import PROMPTS
 from stages.core.base import distributed
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from stages.core.backbone.load import Backbone
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from torch import Tensor
 
+    from stages.core.backbone.load import Backbone
 
-def image_features(backbone: Backbone, pixel_values: Tensor) -> Tensor:
-    """Max over tokens of the vision encoder's last hidden state of thumbnails, ``(B, d_v)``
-    float32."""
-    states = backbone.prompter.images.vision_states(backbone.model, pixel_values)
-    return states.float().amax(dim=1)
+OPENING, CLOSING = 'This request about an image: "', '" means in one word: "'
+SHRINKAGE = 10.0  # of the generic prompts' covariance, in units of its mean variance
+
+_MARKS = re.compile(r"[.?!:;,。？！]+(?=\s|$)")
 
 
-def text_features(backbone: Backbone, questions: list[str]) -> Tensor:
-    """Max over tokens of the language model's final-norm state of the bare text, ``(B, d_t)``."""
-    tokenizer = backbone.prompter.tokenizer
-    texts = {"input_ids": [backbone.prompter.plain_ids(question) for question in questions]}
-    encoded = tokenizer.pad(texts, padding=True, padding_side="right", return_tensors="pt")
+def image_features(backbone: Backbone, pixel_values: Tensor, style: str = "max") -> Tensor:
+    """Max or mean over tokens of the vision encoder's last hidden state of thumbnails,
+    ``(B, d_v)`` float32."""
+    states = backbone.prompter.images.vision_states(backbone.model, pixel_values).float()
+    return states.amax(dim=1) if style == "max" else states.mean(dim=1)
+
+
+def text_features(backbone: Backbone, questions: Sequence[str], style: str = "max") -> Tensor:
+    """Max over tokens of the language model's final-norm state of the bare text, or the state that
+    says what the text means in one word; ``(B, d_t)`` float32."""
+    prompter = backbone.prompter
+    if style == "max":
+        ids = [prompter.plain_ids(question) for question in questions]
+    else:
+        ids = [prompter.quoted_ids(OPENING, plain(text), CLOSING) for text in questions]
+    encoded = prompter.tokenizer.pad(
+        {"input_ids": ids}, padding=True, padding_side="right", return_tensors="pt"
+    )
     encoded = {key: encoded[key].to(backbone.device) for key in ("input_ids", "attention_mask")}
-    model = backbone.prompter.images.language_model(backbone.model)
-    hidden = model(**encoded, use_cache=False).last_hidden_state
-    padding = encoded["attention_mask"][..., None] == 0  # (B, T, 1)
-    return hidden.float().masked_fill(padding, float("-inf")).amax(dim=1)
+    model = prompter.images.language_model(backbone.model)
+    hidden = model(**encoded, use_cache=False).last_hidden_state.float()
+    if style == "max":
+        padding = encoded["attention_mask"][..., None] == 0  # (B, T, 1)
+        return hidden.masked_fill(padding, float("-inf")).amax(dim=1)
+    last = encoded["attention_mask"].sum(dim=1) - 1
+    return hidden[range(len(ids)), last]
+
+
+def plain(text: str) -> str:
+    """A request without case, marks at the ends of words, and line breaks."""
+    return " ".join(_MARKS.sub("", text.casefold()).split())
 
 
 def feature_sizes(backbone: Backbone) -> tuple[int, int]:
@@ -41,33 +66,100 @@ def feature_sizes(backbone: Backbone) -> tuple[int, int]:
 
 
 def extract_features(
-    backbone: Backbone, rows: list[dict[str, Any]], *, normalize: bool, batch_size: int
+    backbone: Backbone,
+    rows: list[dict[str, Any]],
+    *,
+    style: str,
+    normalize: bool,
+    batch_size: int,
+    texts: Sequence[Sequence[str]] | None = None,
 ) -> np.ndarray:
-    """Features ``(n, d_v + d_t)`` float32 of rows of the data artefact.
+    """Features ``(m, d_v + d_t)`` float32 of rows of the data artefact.
 
     The batches are divided among the processes; all of them return all features.
     Only the first image counts, as one thumbnail tile; a row without image has zeros for the
-    image half. The text is the first turn's question as the tokenizer encodes plain text.
+    image half.
+
+    Args:
+        texts: requests of each row, whose features follow each other; default, the first turn's
+            question of each row alone.
+        normalize: scale features to length 1; with ``style: meaning`` each half.
     """
     import numpy as np
     import torch
 
-    d_v, d_t = feature_sizes(backbone)
-    z = np.zeros((len(rows), d_v + d_t), dtype=np.float32)
-    parts = distributed.mine(
-        [range(len(rows))[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    )
+    asked = texts or [[row["turns"][0]["question"]] for row in rows]
+    every = [text for own in asked for text in own]
     with torch.inference_mode():
-        for part in parts:
-            tiles = {i: backbone.prompter.thumbnail(rows[i]) for i in part}
-            seen = [i for i in part if tiles[i] is not None]
-            if seen:
-                stacked = backbone.to_device({"pixel_values": torch.cat([tiles[i] for i in seen])})
-                vision = image_features(backbone, stacked["pixel_values"])
-                z[seen, :d_v] = vision.cpu().numpy()
-            text = text_features(backbone, [rows[i]["turns"][0]["question"] for i in part])
-            z[list(part), d_v:] = text.cpu().numpy()
-    for done in distributed.gather([(list(part), z[list(part)]) for part in parts]):
+        vision = _in_batches(
+            rows, batch_size, lambda part: _of_images(backbone, part, style), feature_sizes(backbone)[0]
+        )
+        text = _in_batches(
+            every,
+            batch_size,
+            lambda part: text_features(backbone, part, style).cpu().numpy(),
+            feature_sizes(backbone)[1],
+        )
+        if style == "meaning":
+            generic = [PROMPTS[i : i + batch_size] for i in range(0, len(PROMPTS), batch_size)]
+            known = [text_features(backbone, part, style).cpu().numpy() for part in generic]
+            text = whitened(text, np.concatenate(known))
+    vision = np.repeat(vision, [len(own) for own in asked], axis=0)
+    if style == "meaning" and normalize:
+        vision, text = _unit(vision), _unit(text)
+        return np.concatenate([vision, text], axis=1)
+    z = np.concatenate([vision, text], axis=1)
+    return _unit(z) if normalize else z
+
+
+def whitened(text: np.ndarray, generic: np.ndarray) -> np.ndarray:
+    """Text features ``(n, d)`` in the coordinates in which generic ones ``(m, d)`` are centred and
+    alike in all directions, up to shrinkage; float32."""
+    import numpy as np
+
+    centre = generic.mean(axis=0, dtype=np.float64)
+    _, size, axes = np.linalg.svd(generic - centre, full_matrices=False)
+    variance = size**2 / len(generic)
+    floor = SHRINKAGE * variance.mean()
+    moved = text - centre
+    along = moved @ axes.T
+    rest = (moved - along @ axes) / np.sqrt(floor)
+    return (rest + (along / np.sqrt(variance + floor)) @ axes).astype(np.float32)
+
+
+def _unit(z: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; zeros stay zeros."""
+    import numpy as np
+
+    length = np.linalg.norm(z, axis=1, keepdims=True)
+    return z / np.where(length > 0, length, 1)
+
+
+def _of_images(backbone: Backbone, rows: Sequence[dict[str, Any]], style: str) -> np.ndarray:
+    import numpy as np
+    import torch
+
+    found = np.zeros((len(rows), feature_sizes(backbone)[0]), dtype=np.float32)
+    tiles = [backbone.prompter.thumbnail(row) for row in rows]
+    seen = [i for i, tile in enumerate(tiles) if tile is not None]
+    if seen:
+        stacked = backbone.to_device({"pixel_values": torch.cat([tiles[i] for i in seen])})
+        found[seen] = image_features(backbone, stacked["pixel_values"], style).cpu().numpy()
+    return found
+
+
+def _in_batches(
+    items: Sequence[Any], size: int, features: Callable[[Sequence[Any]], np.ndarray], width: int
+) -> np.ndarray:
+    """Features of all items ``(n, width)``, whose batches are divided among the processes."""
+    import numpy as np
+
+    found = np.zeros((len(items), width), dtype=np.float32)
+    parts: list[range] = distributed.mine(
+        [range(len(items))[i : i + size] for i in range(0, len(items), size)]
+    )
+    mine = [(list(part), features([items[i] for i in part])) for part in parts]
+    for done in distributed.gather(mine):
         for part, values in done:
-            z[part] = values
-    return z / np.linalg.norm(z, axis=1, keepdims=True) if normalize else z
+            found[part] = values
+    return found

@@ -93,6 +93,11 @@ class Prompter:
             return self.tokenizer("")["input_ids"] + self._ids(broken)
         return self.tokenizer(broken)["input_ids"]
 
+    def quoted_ids(self, before: str, text: str, after: str) -> list[int]:
+        """Ids of a question's words between two texts of ours; nothing in it is a control token."""
+        ends = self.tokenizer(before)["input_ids"], self.tokenizer(after, add_special_tokens=False)
+        return [*ends[0], *self._ids(self._broken(without_places(text))), *ends[1]["input_ids"]]
+
     def conversation(
         self, turns: list[dict[str, str]], tile_counts: list[int]
     ) -> tuple[list[int], list[int]]:
