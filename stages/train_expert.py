@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance, reading
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def train_expert(
     method.save(learner, job, out)
     counts = {
         "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
-        "stored_parameters": sum(map(artifacts.weight_count, out.rglob("*.safetensors"))),
+        "stored_parameters": sum(map(reading.weight_count, out.rglob("*.safetensors"))),
     }
     print(
         f"{job.task}: learnt {counts['trainable_parameters']:,} parameters, "
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
     method.settings(used)  # a wrong option stops the job before the backbone is loaded
-    data = {artifacts.task_of(path)["name"]: path for path in args.data}
+    data = {artifacts.task_of(path): path for path in args.data}
     inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state/{name}": path for name, path in states.items()}
@@ -150,8 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     distributed.wait()  # until nobody reads the checkpoints any more
     if not distributed.is_first():
         return
-    for name, content in (("training", summary), ("provenance", record)):
-        (draft / f"{name}.json").write_text(json.dumps(content, sort_keys=True, indent=2) + "\n")
+    artifacts.write_json("training", draft / "training.json", summary)
+    text = json.dumps(record, sort_keys=True, indent=2)
+    (draft / "provenance.json").write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(args.out, ignore_errors=True)
     draft.replace(args.out)
     shutil.rmtree(args.checkpoints)

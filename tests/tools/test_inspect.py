@@ -257,7 +257,7 @@ class TestParquet:
 
     def test_damaged(self, fails, tmp_path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
-        assert "x.parquet: not a readable Parquet file" in fails(tmp_path / "x.parquet")
+        assert "x.parquet: not readable as Parquet" in fails(tmp_path / "x.parquet")
 
 
 class TestExpert:
@@ -270,7 +270,7 @@ class TestExpert:
         }
         save_file(tensors, tmp_path / "adapter_model.safetensors")
         config = {"peft_type": "LORA", "base_model_name_or_path": "some/backbone", "r": 4}
-        config |= {"lora_alpha": 8, "lora_dropout": 0.05}
+        config |= {"lora_alpha": 8, "lora_dropout": 0.05, "target_modules": ["layers.0.o_proj"]}
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))
         return tmp_path
 
@@ -321,7 +321,7 @@ class TestOtherFiles:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "not valid JSON"),
+            ("{", "not readable as JSON"),
             ("[1]", "expected a JSON object, found list"),
             ('{"x": 1}', "none of the JSON artefacts (allocation, router, transfer, metrics)"),
         ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.base.artifacts import metadata, read_json, read_table
+from stages.core.base.artifacts import metadata, read_json, read_table, task_of
 from stages.core.base.errors import InputError, unknown
 from stages.core.evaluation.routing_quality import Routed, read_routes
 from stages.core.runs.run_sheet import RunSheet
@@ -162,17 +161,12 @@ def read_named(name: str) -> Callable[[Path], tuple[str, dict]]:
 
 def read_profile(path: Path) -> tuple[str, list[dict]]:
     """Task and slot rows of a gradient profile."""
-    return metadata(path)["task"], read_table("profile", path).to_pylist()
+    return task_of(path), read_table("profile", path).to_pylist()
 
 
 def read_training(folder: Path) -> tuple[str, dict]:
     """Task and ``training.json`` of an expert folder."""
-    path = Path(folder) / "training.json"
-    try:
-        content = json.loads(path.read_text())
-        return content["task"], content
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path}: no readable training record ({error!r}).") from None
+    return read_named("training")(Path(folder) / "training.json")
 
 
 def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]:
