@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, distributed, provenance, reading
+from stages.core.base.writing import make_folder, saving
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def train_expert(
     history = method.fit(learner, job, rows, run)
     if not distributed.is_first():
         return {}
-    method.save(learner, job, out)
+    with saving(out):
+        method.save(learner, job, out)
     counts = {
         "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
         "stored_parameters": sum(map(reading.weight_count, out.rglob("*.safetensors"))),
@@ -136,17 +138,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     draft = args.out.with_name(f".{args.out.name}.part")
     if distributed.is_first():
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    summary = train_expert(
-        method,
-        backbone,
-        data,
-        states,
-        job,
-        checkpoints=args.checkpoints,
-        fingerprint=record,
-        out=draft,
-    )
+        make_folder(draft)
+    with saving(args.checkpoints):
+        summary = train_expert(
+            method,
+            backbone,
+            data,
+            states,
+            job,
+            checkpoints=args.checkpoints,
+            fingerprint=record,
+            out=draft,
+        )
     distributed.wait()  # until nobody reads the checkpoints any more
     if not distributed.is_first():
         return

@@ -8,7 +8,6 @@ can diff them. Weights are safetensors. Every writer replaces its target in one 
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from stages.core.base.config import check, check_finite_numbers
 from stages.core.base.errors import InputError
 from stages.core.base.reading import Fields, as_object, check_finite, read_object, reading
+from stages.core.base.writing import replacing
 
 VERSION = 1
 DIVERGED = "Nothing was written; look at the loss, and lower the learning rate."
@@ -100,27 +100,6 @@ TABLES = {
     "scores": SCORES,
     "sample_scores": SAMPLE_SCORES,
 }
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes ``path`` when the block ends well, else disappears."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield draft
-        draft.chmod(0o666 & ~_umask())  # some libraries write for their owner alone
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 # --- Parquet -------------------------------------------------------------------------------

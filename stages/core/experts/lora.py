@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.load import Backbone
 from stages.core.backbone.losses import token_losses
-from stages.core.base.artifacts import DIVERGED, read_json, replacing
+from stages.core.base.artifacts import DIVERGED, read_json
 from stages.core.base.errors import InputError
 from stages.core.base.reading import check_finite, read_weights
+from stages.core.base.writing import make_folder, replacing
 from stages.core.experts.learner import AnswerLoss
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class ExpertModel(AnswerLoss):
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name)
         tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
         check_finite(tensors, folder / WEIGHTS, DIVERGED)

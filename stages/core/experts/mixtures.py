@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError, unknown
 from stages.core.base.reading import read_weights
+from stages.core.base.writing import make_folder
 from stages.core.experts.gates import Gate, Pass, fresh_matrix
 from stages.core.experts.learner import AnswerLoss
 from stages.core.experts.ranks import ExpertRanks, slot_name
@@ -230,7 +231,7 @@ class Mixture(AnswerLoss, nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write all parameters but the backbone's, and what is needed to build the layers."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tensors = {name: p.detach().cpu() for name, p in self._own().items()}
         artifacts.write_weights(folder / WEIGHTS, tensors, provenance={})
         shape = {"ranks": self.ranks, "scale": self.scale, "one_a": self.one_a}
