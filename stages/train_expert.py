@@ -17,6 +17,7 @@ of earlier tasks that the method starts from; writes a PEFT adapter folder with 
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, distributed, provenance, reading
+from stages.core.base.errors import InputError
 from stages.core.base.writing import make_folder, saving
+from stages.core.training.lock import only_training
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -82,8 +85,7 @@ def train_expert(
     return {"task": job.task, "rows": len(rows), "loss": history} | counts
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument("--method", required=True)
     parser.add_argument("--task", required=True)
@@ -98,8 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--transfer", type=Path)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def _train(args: argparse.Namespace, draft: Path) -> None:
+    """Train as the command line says, and write the expert's folder as ``draft``."""
     method = methods.load(args.method)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
@@ -135,7 +140,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         mean_size(matched) if matched else None,
         args.seed,
     )
-    draft = args.out.with_name(f".{args.out.name}.part")
     if distributed.is_first():
         shutil.rmtree(draft, ignore_errors=True)
         make_folder(draft)
@@ -151,14 +155,28 @@ def main(argv: Sequence[str] | None = None) -> None:
             out=draft,
         )
     distributed.wait()  # until nobody reads the checkpoints any more
+    if distributed.is_first():
+        artifacts.write_json("training", draft / "training.json", summary)
+        text = json.dumps(record, sort_keys=True, indent=2)
+        with saving(draft):
+            (draft / "provenance.json").write_text(text + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = _parse(argv)
+    draft = args.out.with_name(f".{args.out.name}.part")
     if not distributed.is_first():
+        _train(args, draft)
         return
-    artifacts.write_json("training", draft / "training.json", summary)
-    text = json.dumps(record, sort_keys=True, indent=2)
-    (draft / "provenance.json").write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(args.out, ignore_errors=True)
-    draft.replace(args.out)
-    shutil.rmtree(args.checkpoints)
+    if args.out.is_file():
+        raise InputError(f"{args.out}: a file is where the expert's folder goes; move it away.")
+    with only_training(args.out) as lock:
+        _train(args, draft)
+        lock.check()
+        shutil.rmtree(args.out, ignore_errors=True)
+        draft.replace(args.out)
+        shutil.rmtree(args.checkpoints)
 
 
 if __name__ == "__main__":

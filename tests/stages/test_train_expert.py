@@ -280,3 +280,26 @@ def test_a_disk_that_is_full_from_the_start(tiny_folder, data, tmp_path, small_d
     assert message.startswith(f"error: {small_disk}")
     assert "No space left on device: free some space and run again" in message
     assert not places["out"].exists()
+
+
+def test_an_orphan_does_not_replace_the_expert_of_another_training(
+    tiny_folder, data, tmp_path, monkeypatch
+):
+    """While it learns, another training takes its lock and finishes."""
+    out = tmp_path / "experts" / "b"
+    lock, original = out.with_name(".b.lock"), training.ExpertTrainer.compute_loss
+
+    def overtaken(self, *args, **kwargs):
+        out.mkdir(exist_ok=True)
+        (out / "training.json").write_text("the other's")
+        lock.write_text("the other's")
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.ExpertTrainer, "compute_loss", overtaken)
+    arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
+    arguments += ["--data", str(data), "--backbone", str(tiny_folder), "--out", str(out)]
+    arguments += ["--checkpoints", str(tmp_path / "c"), "--config", json.dumps(used(epochs=1))]
+    with pytest.raises(InputError, match="another training took over"):
+        train_expert.main(arguments)
+    assert [path.name for path in out.iterdir()] == ["training.json"]
+    assert (out / "training.json").read_text() == lock.read_text() == "the other's"
