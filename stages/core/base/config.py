@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from stages.core.base.errors import InputError, unknown
+from stages.core.base.errors import InputError, first_line, unknown
 
 CLONE = Path(__file__).resolve().parents[3]
 WORKFLOW = CLONE / "workflow"
@@ -73,8 +73,13 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(Path(path).read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: file not found.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+        raise InputError(f"{path}: not valid YAML: {place}: {error.problem}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {first_line(error)}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, expected a file.") from None
 
 
 @cache
