@@ -171,7 +171,9 @@ def task_record(path: Path) -> Fields:
     found = metadata(path)
     if found["schema"] != "data":
         raise InputError(f"{path}: expected rows of a task ('data'), found {found['schema']!r}.")
-    return as_object(found["task"], path)
+    task = as_object(found["task"], path)
+    _check_name(task["name"], path)
+    return task
 
 
 def task_of(path: Path) -> str:
@@ -182,9 +184,13 @@ def task_of(path: Path) -> str:
     """
     found = metadata(path)
     name = task_record(path)["name"] if found["schema"] == "data" else found["task"]
+    _check_name(name, path)
+    return name
+
+
+def _check_name(name: Any, path: Path) -> None:
     if not isinstance(name, str):
         raise InputError(f"{path}: the name of its task is {name!r}, expected text; make it again.")
-    return name
 
 
 # --- JSON ----------------------------------------------------------------------------------

@@ -74,8 +74,9 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: file not found.") from None
     except yaml.MarkedYAMLError as error:
-        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
-        raise InputError(f"{path}: not valid YAML: {place}: {error.problem}.") from None
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(f"{path}: not valid YAML: {place}{error.problem}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {first_line(error)}") from None
     except IsADirectoryError:
@@ -234,10 +235,17 @@ def located(path: str | Path) -> Path:
 
 
 def slice_config(config: dict, *keys: str) -> dict:
-    """Only the named (dotted) keys, nested as in the config."""
+    """Only the named (dotted) keys, nested as in the config.
+
+    Raises:
+        InputError: the config lacks one.
+    """
     part: dict = {}
     for dotted in keys:
-        _set(part, dotted, _get(config, dotted))
+        try:
+            _set(part, dotted, _get(config, dotted))
+        except KeyError:
+            raise InputError(f"--config: lacks the key {dotted}.") from None
     return part
 
 

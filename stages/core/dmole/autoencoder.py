@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
 
+OUTPUTS = ("identity", "sigmoid")  # what bounds a reconstruction
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's JSON
 
 
@@ -206,6 +207,8 @@ def load(path: Path) -> Autoencoder:
     """
     tensors, notes = reading.read_weights(path)
     try:
+        if notes.get("output") not in OUTPUTS:
+            raise ValueError(f"output {notes.get('output')!r}, allowed {', '.join(OUTPUTS)}")
         hidden, dim = tensors["encoder.weight"].shape
         model = Autoencoder(dim, hidden, notes["output"], notes["task"])
         model.load_state_dict(tensors)
