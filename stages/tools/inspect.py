@@ -40,10 +40,11 @@ def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
         raise InputError(f"--rows: {n_rows} is not a positive number.")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")
+    if path.is_dir():
+        yield from _folder(path)
+        return
     with reading(path, "an artefact"):
-        if path.is_dir():
-            yield from _folder(path)
-        elif path.suffix == ".parquet":
+        if path.suffix == ".parquet":
             yield from _parquet(path, n_rows)
         elif path.suffix == ".json":
             yield from _json(path)
@@ -138,14 +139,16 @@ def _folder(path: Path) -> Iterator[RenderableType]:
         )
     if weights.is_file() and config.is_file():
         shapes = {name: shape for name, _, shape, _ in _tensors(weights)[0]}
-        yield from display.adapter(artifacts.read_json("adapter", config), shapes)
+        with reading(weights, "an adapter"):
+            yield from display.adapter(artifacts.read_json("adapter", config), shapes)
     for file in others:
         yield file.name
         yield from display.tensors(_tensors(file)[0])
     if (path / "training.json").is_file():
         yield from display.training(artifacts.read_json("training", path / "training.json"))
     if (path / "provenance.json").is_file():
-        yield from display.provenance(read_object(path / "provenance.json"))
+        with reading(path / "provenance.json", "provenance"):
+            yield from display.provenance(read_object(path / "provenance.json"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -160,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:  # a pipe has no edge to wrap at
         console = Console(markup=False, highlight=False, emoji=False, width=200)
-    for item in inspect(args.path, args.rows):
+    for item in list(inspect(args.path, args.rows)):  # nothing of a file that is damaged
         console.print(item)
 
 
