@@ -14,7 +14,7 @@ from stages.core.base import reading
 from stages.core.base.errors import InputError
 from stages.core.base.reading import Fields
 
-AGAIN = "Get it again."
+AGAIN_ADVICE = "Get it again."
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 WRAPPERS = {  # prefixes that training tools leave in names, each with what takes it off
     "_orig_mod.": "saved from a compiled model: save model._orig_mod instead",
@@ -75,7 +75,7 @@ def read_object(path: Path) -> Fields:
     Raises:
         InputError: anything else.
     """
-    return reading.read_object(path, AGAIN)
+    return reading.read_object(path, AGAIN_ADVICE)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -84,13 +84,15 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not a safetensors file, or one that is cut off.
     """
-    with reading.reading(path, "safetensors", AGAIN), path.open("rb") as file:
+    with reading.reading(path, "safetensors", AGAIN_ADVICE), path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size) if 0 < size < HEADER_LIMIT else b"")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         needed = 8 + size + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if path.stat().st_size < needed:
-        raise InputError(f"{path}: cut off at {path.stat().st_size} of {needed} bytes. {AGAIN}")
+        raise InputError(
+            f"{path}: cut off at {path.stat().st_size} of {needed} bytes. {AGAIN_ADVICE}"
+        )
     return entries
 
 

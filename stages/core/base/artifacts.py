@@ -22,7 +22,7 @@ from stages.core.base.reading import Fields, as_object, check_finite, read_objec
 from stages.core.base.writing import replacing
 
 VERSION = 1
-DIVERGED = "Nothing was written; look at the loss, and lower the learning rate."
+DIVERGED_ADVICE = "Nothing was written; look at the loss, and lower the learning rate."
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TURN = pa.struct([("question", pa.string()), ("answer", pa.string())])
@@ -241,7 +241,7 @@ def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) ->
     """
     from safetensors.torch import save_file
 
-    check_finite(tensors, path, DIVERGED)
+    check_finite(tensors, path, DIVERGED_ADVICE)
     notes = {"provenance": json.dumps(provenance, sort_keys=True), **fields}
     # One metadata key: safetensors writes several in no fixed order.
     with replacing(path) as draft:

@@ -17,7 +17,7 @@ from stages.core.base.errors import InputError, first_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-AGAIN = "Make it again."
+AGAIN_ADVICE = "Make it again."
 
 
 class Fields(dict):
@@ -28,11 +28,11 @@ class Fields(dict):
         self.path = path
 
     def __missing__(self, key: str) -> Any:
-        raise InputError(f"{self.path}: lacks {key!r}. {AGAIN}")
+        raise InputError(f"{self.path}: lacks {key!r}. {AGAIN_ADVICE}")
 
 
 @contextmanager
-def reading(path: Path, kind: str, advice: str = AGAIN) -> Iterator[None]:
+def reading(path: Path, kind: str, advice: str = AGAIN_ADVICE) -> Iterator[None]:
     """Turn what is raised while a file is read into one line that names it.
 
     A file that may not be read (permissions) stays an ``OSError``, which the command line explains.
@@ -69,7 +69,7 @@ def as_object(content: Any, path: Path) -> Fields:
     return Fields(path, content)
 
 
-def read_object(path: Path, advice: str = AGAIN) -> Fields:
+def read_object(path: Path, advice: str = AGAIN_ADVICE) -> Fields:
     """A JSON file that holds an object.
 
     Raises:
@@ -107,12 +107,12 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Fields]:
         notes = json.loads((handle.metadata() or {}).get("cmit", "{}"))
         tensors = {key: handle.get_tensor(key) for key in sorted(handle.keys())}
     if not tensors:
-        raise InputError(f"{path}: holds no weights. {AGAIN}")
+        raise InputError(f"{path}: holds no weights. {AGAIN_ADVICE}")
     check_finite(tensors, path)
     return tensors, as_object(notes, path)
 
 
-def check_finite(tensors: dict[str, Tensor], place: Path | str, advice: str = AGAIN) -> None:
+def check_finite(tensors: dict[str, Tensor], place: Path | str, advice: str = AGAIN_ADVICE) -> None:
     """Look for NaN and infinite numbers, in one pass and without a copy.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from stages.core.backbone.slots import KINDS, TOWERS
 from stages.core.base.errors import InputError, unknown
-from stages.core.base.reading import AGAIN
+from stages.core.base.reading import AGAIN_ADVICE
 
 Slot = Mapping[str, Any]
 
@@ -168,7 +168,9 @@ def check_profile(slots: Sequence[Slot], shapes: Mapping[str, Any], path: Path) 
                 f"({', '.join(TOWERS)}), a block, a slot ({', '.join(KINDS)}) and a score."
             )
         if not _are_shapes(shapes.get(name)):
-            raise InputError(f"{path}: shapes lack (outputs, inputs) of slot {name}. {AGAIN}")
+            raise InputError(
+                f"{path}: shapes lack (outputs, inputs) of slot {name}. {AGAIN_ADVICE}"
+            )
 
 
 def _are_shapes(value: Any) -> bool:
