@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AGAIN_ADVICE = "Make it again."
+FORMATS = (OSError, ValueError, RecursionError, pa.ArrowException, SafetensorError)
+DAMAGE = (*FORMATS, LookupError, TypeError, AttributeError)  # the latter by content of other types
 
 
 class Fields(dict):
@@ -48,10 +50,7 @@ def reading(path: Path, kind: str, advice: str = AGAIN_ADVICE) -> Iterator[None]
         raise InputError(f"{path}: file not found.") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, expected a file.") from None
-    except (
-        *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
-        *(pa.ArrowException, SafetensorError),
-    ) as error:
+    except DAMAGE as error:
         if Path(path).is_dir():  # Arrow and safetensors say it in words of their own
             raise InputError(f"{path}: a folder, expected a file.") from None
         fault = first_line(error).rstrip(".")
