@@ -13,7 +13,7 @@ from stages.core.backbone.prompts import Prompter
 from stages.core.backbone.slots import Slot, find_slots
 from stages.core.base import distributed
 from stages.core.base.errors import InputError, first_line
-from stages.core.base.reading import check_finite_numbers
+from stages.core.base.reading import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -160,9 +160,7 @@ def _pretrained(
     finally:
         logging.set_verbosity(verbosity)
     _check_loaded(path, found)
-    check_finite_numbers(
-        dict(model.named_parameters()), f"backbone {path}", "Get the folder again."
-    )
+    check_finite(dict(model.named_parameters()), f"backbone {path}", "Get the folder again.")
     return model
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from stages.core.base.config import check, check_finite_numbers
 from stages.core.base.errors import InputError
-from stages.core.base.reading import Fields, as_object, check_finite_numbers, read_object, reading
+from stages.core.base.reading import Fields, as_object, check_finite, read_object, reading
 from stages.core.base.writing import replacing
 
 VERSION = 1
@@ -247,7 +247,7 @@ def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) ->
     """
     from safetensors.torch import save_file
 
-    check_finite_numbers(tensors, path, DIVERGED_ADVICE)
+    check_finite(tensors, path, DIVERGED_ADVICE)
     notes = {"provenance": json.dumps(provenance, sort_keys=True), **fields}
     # One metadata key: safetensors writes several in no fixed order.
     with replacing(path) as draft:

@@ -107,13 +107,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Fields]:
         tensors = {key: handle.get_tensor(key) for key in sorted(handle.keys())}
     if not tensors:
         raise InputError(f"{path}: holds no weights. {AGAIN_ADVICE}")
-    check_finite_numbers(tensors, path)
+    check_finite(tensors, path)
     return tensors, as_object(notes, path)
 
 
-def check_finite_numbers(
-    tensors: dict[str, Tensor], place: Path | str, advice: str = AGAIN_ADVICE
-) -> None:
+def check_finite(tensors: dict[str, Tensor], place: Path | str, advice: str = AGAIN_ADVICE) -> None:
     """Look for NaN and infinite numbers, in one pass and without a copy.
 
     Raises:

@@ -17,7 +17,7 @@ from stages.core.backbone.load import Backbone
 from stages.core.backbone.losses import token_losses
 from stages.core.base.artifacts import DIVERGED_ADVICE, read_json
 from stages.core.base.errors import InputError
-from stages.core.base.reading import check_finite_numbers, read_weights
+from stages.core.base.reading import check_finite, read_weights
 from stages.core.base.writing import make_folder, replacing
 from stages.core.experts.learner import AnswerLoss
 
@@ -183,7 +183,7 @@ class ExpertModel(AnswerLoss):
         make_folder(folder)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name)
         tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
-        check_finite_numbers(tensors, folder / WEIGHTS, DIVERGED_ADVICE)
+        check_finite(tensors, folder / WEIGHTS, DIVERGED_ADVICE)
         with replacing(folder / WEIGHTS) as draft:
             save_file(tensors, draft, metadata={"format": "pt"})
         config = self.peft.peft_config[name].to_dict()
