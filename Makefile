@@ -5,6 +5,7 @@
 # make lock   envs/requirements.lock again, after an edit of requirements.txt
 # make lint   ruff, snakefmt, snakemake --lint
 # make tiny   every stage on random weights and three tiny tasks
+# make chaos  a tiny run with six methods, killed at KILLS=50 moments, against an undisturbed one
 # make bench  benchmarks of the stages that touch many rows
 # make image  container image with the dependencies (docker or podman, and apptainer)
 # make test-cluster    the tiny stream on a real SLURM; needs slurm-wlm and munge
@@ -15,6 +16,7 @@ PYTHON ?= python3.11
 CORES ?= all
 OUTPUT ?= results
 DEVICE ?= cuda
+KILLS ?= 50
 ENGINE ?= $(shell for e in docker podman; do $$e info > /dev/null 2>&1 && echo $$e && break; done)
 # e.g. --volume for a mirror of packages (podman)
 BUILD_OPTIONS ?=
@@ -30,7 +32,7 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
 	core/backbone/test_families.py tools/test_measure_backbone.py tools/test_convert_backbone.py)
 
-.PHONY: demo compare test quick lock test-cluster test-container lint tiny bench image clean
+.PHONY: demo compare test quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:
 
 # The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
@@ -85,6 +87,9 @@ lint: .venv/dev
 
 tiny: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/tiny.yaml --config output=$(OUTPUT)
+
+chaos: .venv/dev
+	$(BIN)/python -m tests.chaos --kills $(KILLS)
 
 bench: .venv/dev
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.base import artifacts, cli, config, provenance
-from stages.core.dmole.allocation import allocate_experts
+from stages.core.base.reading import as_object
+from stages.core.dmole.allocation import allocate_experts, check_profile
 
 KEYS = (
     "budget",
@@ -36,8 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     slots = artifacts.read_table("profile", args.profile).to_pylist()
-    notes = artifacts.metadata(args.profile)
-    content = allocate_experts(slots, notes["shapes"], notes["task"], args.seed, **used)
+    shapes = as_object(artifacts.metadata(args.profile)["shapes"], args.profile)
+    check_profile(slots, shapes, args.profile)
+    task = artifacts.task_of(args.profile)
+    content = allocate_experts(slots, shapes, task, args.seed, **used)
     content["provenance"] = provenance.record(
         "allocate_experts", {"profile": args.profile}, used, seed=args.seed
     )

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.base import artifacts, cli, provenance
+from stages.core.base import artifacts, cli, provenance, writing
 from stages.core.runs.results import Results
 
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {"scores": args.scores, "metrics": args.metrics}
     content["provenance"] = provenance.record("compare", inputs, {})
     artifacts.write_json("comparison", args.out, content)
-    with artifacts.replacing(args.out_text) as draft:
+    with writing.replacing(args.out_text) as draft:
         draft.write_text(as_text(content, results), encoding="utf-8")
 
 

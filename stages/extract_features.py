@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "features",
         args.out,
         [{"sample_id": row["sample_id"], "z": z[i]} for i, row in enumerate(rows)],
-        task=artifacts.task_of(args.rows)["name"],
+        task=artifacts.task_of(args.rows),
         vision_dim=vision_dim,
         text_dim=text_dim,
         provenance=provenance.record(

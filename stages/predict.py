@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     method = methods.load(args.method)
     used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
-    task = artifacts.task_of(args.data)
+    task = artifacts.task_record(args.data)
     if task["name"] != args.task:
         raise InputError(f"{args.data}: holds task {task['name']!r}, not {args.task!r}.")
     rows = {row["sample_id"]: row for row in artifacts.read_table("data", args.data).to_pylist()}

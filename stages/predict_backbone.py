@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(flag, type=Path, required=True)
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
-    task = artifacts.task_of(args.data)
+    task = artifacts.task_record(args.data)
     rows = artifacts.read_table("data", args.data).to_pylist()
 
     from stages.core.backbone.load import load_backbone

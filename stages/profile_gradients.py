@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "profile",
         args.out,
         scores,
-        task=artifacts.task_of(args.subset)["name"],
+        task=artifacts.task_of(args.subset),
         shapes={f"{s.tower}.{s.block}.{s.kind}": s.shapes for s in backbone.slots},
         provenance=provenance.record(
             "profile_gradients",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.base import artifacts, cli
+from stages.core.base import artifacts, cli, writing
 from stages.core.runs.results import Results
 
 ARTEFACTS = ("profile", "allocation", "router", "transfer", "expert")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     results = read_results(RunSheet(args.runs), args.scores, args.metrics, *ARTEFACTS)
     results.comparison = artifacts.read_json("comparison", args.comparison)
-    with artifacts.replacing(args.out) as draft:
+    with writing.replacing(args.out) as draft:
         draft.write_text(report(results), encoding="utf-8")
 
 

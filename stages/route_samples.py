@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = methods.load(args.method)
     keys = ("routing",) if method.routing == "threshold" else ()
     used = config.slice_config(config.from_argument(args.config), *keys)
-    if (found := artifacts.task_of(args.data)["name"]) != args.task:
+    if (found := artifacts.task_of(args.data)) != args.task:
         raise InputError(f"{args.data}: rows of task {found!r}, expected {args.task!r}.")
     ids = artifacts.read_table("data", args.data, ["sample_id"])["sample_id"].to_pylist()
     if method.routing == "threshold":

@@ -29,7 +29,7 @@ def sample_subset(data: Path, fraction: float, min_samples: int, seed: int, out:
     if min_samples < 0:
         raise InputError(f"subset.min_samples: must not be negative, found {min_samples}.")
     rows = artifacts.read_table("data", data)
-    task = artifacts.task_of(data)
+    task = artifacts.task_record(data)
     count = subset_size(rows.num_rows, fraction, min_samples)
     if count == 0:
         raise InputError(f"{data}: {rows.num_rows} rows give an empty subset.")

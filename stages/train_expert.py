@@ -17,13 +17,17 @@ of earlier tasks that the method starts from; writes a PEFT adapter folder with 
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance, reading
+from stages.core.base.errors import InputError
+from stages.core.base.writing import make_folder, saving
+from stages.core.training.lock import only_training
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -68,10 +72,11 @@ def train_expert(
     history = method.fit(learner, job, rows, run)
     if not distributed.is_first():
         return {}
-    method.save(learner, job, out)
+    with saving(out):
+        method.save(learner, job, out)
     counts = {
         "trainable_parameters": sum(p.numel() for p in learner.trainable().values()),
-        "stored_parameters": sum(map(artifacts.weight_count, out.rglob("*.safetensors"))),
+        "stored_parameters": sum(map(reading.weight_count, out.rglob("*.safetensors"))),
     }
     print(
         f"{job.task}: learnt {counts['trainable_parameters']:,} parameters, "
@@ -80,8 +85,7 @@ def train_expert(
     return {"task": job.task, "rows": len(rows), "loss": history} | counts
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__)
     parser.add_argument("--method", required=True)
     parser.add_argument("--task", required=True)
@@ -96,13 +100,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--transfer", type=Path)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def _train(args: argparse.Namespace, draft: Path) -> None:
+    """Train as the command line says, and write the expert's folder as ``draft``."""
     method = methods.load(args.method)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
     method.settings(used)  # a wrong option stops the job before the backbone is loaded
-    data = {artifacts.task_of(path)["name"]: path for path in args.data}
+    data = {artifacts.task_of(path): path for path in args.data}
     inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state/{name}": path for name, path in states.items()}
@@ -133,28 +140,43 @@ def main(argv: Sequence[str] | None = None) -> None:
         mean_size(matched) if matched else None,
         args.seed,
     )
-    draft = args.out.with_name(f".{args.out.name}.part")
     if distributed.is_first():
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    summary = train_expert(
-        method,
-        backbone,
-        data,
-        states,
-        job,
-        checkpoints=args.checkpoints,
-        fingerprint=record,
-        out=draft,
-    )
+        make_folder(draft)
+    with saving(args.checkpoints):
+        summary = train_expert(
+            method,
+            backbone,
+            data,
+            states,
+            job,
+            checkpoints=args.checkpoints,
+            fingerprint=record,
+            out=draft,
+        )
     distributed.wait()  # until nobody reads the checkpoints any more
+    if distributed.is_first():
+        artifacts.write_json("training", draft / "training.json", summary)
+        text = json.dumps(record, sort_keys=True, indent=2)
+        with saving(draft):
+            (draft / "provenance.json").write_text(text + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    args = _parse(argv)
+    draft = args.out.with_name(f".{args.out.name}.part")
     if not distributed.is_first():
+        _train(args, draft)
         return
-    for name, content in (("training", summary), ("provenance", record)):
-        (draft / f"{name}.json").write_text(json.dumps(content, sort_keys=True, indent=2) + "\n")
-    shutil.rmtree(args.out, ignore_errors=True)
-    draft.replace(args.out)
-    shutil.rmtree(args.checkpoints)
+    if args.out.is_file():
+        raise InputError(f"{args.out}: a file is where the expert's folder goes; move it away.")
+    with only_training(args.out) as lock:
+        _train(args, draft)
+        lock.check()
+        shutil.rmtree(args.out, ignore_errors=True)
+        draft.replace(args.out)
+        shutil.rmtree(args.checkpoints)
 
 
 if __name__ == "__main__":

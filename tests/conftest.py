@@ -2,6 +2,8 @@
 
 import io
 import os
+import shutil
+import subprocess
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Several tests run side by side: threads of their own would mostly wait for each other.
@@ -56,3 +58,17 @@ def rows():
         make_row(i, "What is it? " * (i % 3 + 1), f"a thing of kind {'x' * (i % 4)}")
         for i in range(10)
     ]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KB that holds one finished artefact."""
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("only root may mount a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

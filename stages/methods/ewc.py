@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts
+from stages.core.base import artifacts, reading
 from stages.core.base.sampling import pick
 from stages.methods.base import Method
 
@@ -53,7 +53,7 @@ class EWC(Method):
         self.strength = self.option(job, "strength")
         self.fisher = {}
         for folder in states.values():
-            stored, _ = artifacts.read_weights(folder / FISHER)
+            stored, _ = reading.read_weights(folder / FISHER)
             self.fisher = {key: value.to(backbone.device) for key, value in stored.items()}
         self.learnt = learnt(model, job.task)
         self.anchor = {key: value.detach().clone() for key, value in self.learnt.items()}

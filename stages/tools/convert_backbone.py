@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone import published_internvl as published
+from stages.core.backbone.folder import weight_files
 from stages.core.base import cli, provenance
 from stages.core.base.errors import InputError
+from stages.core.base.reading import read_object, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,18 +81,12 @@ def convert_backbone(src: Path, dst: Path, shard_bytes: int = SHARD_BYTES) -> di
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; SRC is a folder as published.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+    return read_object(path, "Get it again.")
 
 
 def _shards(src: Path) -> list[Path]:
     """The weight files of a folder, in name order."""
-    if (src / INDEX).is_file():
-        listed = sorted(set(_read_json(src / INDEX)["weight_map"].values()))
-    else:
-        listed = ["model.safetensors"]
+    listed = list(weight_files(src))
     missing = [name for name in listed if not (src / name).is_file()]
     if missing:
         raise InputError(f"{src}: missing {', '.join(missing)} (only safetensors are read).")
@@ -99,18 +95,18 @@ def _shards(src: Path) -> list[Path]:
 
 def _headers(shards: list[Path]) -> Shapes:
     """Shape of every tensor, from the files' headers alone."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     shapes: Shapes = {}
     for shard in shards:
-        try:
-            with safe_open(shard, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118 - the handle is no mapping
-                    if name in shapes:
-                        raise InputError(f"{shard}: tensor {name} is in an earlier shard too.")
-                    shapes[name] = tuple(handle.get_slice(name).get_shape())
-        except SafetensorError as error:
-            raise InputError(f"{shard}: not a safetensors file: {error}") from None
+        with (
+            reading(shard, "safetensors", "Get it again."),
+            safe_open(shard, framework="pt") as handle,
+        ):
+            for name in handle.keys():  # noqa: SIM118 - the handle is no mapping
+                if name in shapes:
+                    raise InputError(f"{shard}: tensor {name} is in an earlier shard too.")
+                shapes[name] = tuple(handle.get_slice(name).get_shape())
     return shapes
 
 

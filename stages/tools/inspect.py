@@ -13,10 +13,11 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.core.base import artifacts, cli
 from stages.core.base.errors import InputError
+from stages.core.base.reading import read_object, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +27,7 @@ MARKS = {"allocation": "slots", "router": "calibration", "transfer": "parent", "
 
 
 def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
-    """The display of one artefact, by its kind.
+    """Show one artefact, by its kind.
 
     Args:
         path: a file or an expert's folder.
@@ -40,23 +41,26 @@ def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.")
     if path.is_dir():
-        return _folder(path)
-    if path.suffix == ".parquet":
-        return _parquet(path, n_rows)
-    if path.suffix == ".json":
-        return _json(path)
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    raise InputError(
-        f"{path}: cannot show {path.suffix or 'a file without suffix'}; "
-        "give a .parquet, .json or .safetensors file, or an expert's folder."
-    )
+        yield from _folder(path)
+        return
+    with reading(path, "an artefact"):
+        if path.suffix == ".parquet":
+            yield from _parquet(path, n_rows)
+        elif path.suffix == ".json":
+            yield from _json(path)
+        elif path.suffix == ".safetensors":
+            yield from _safetensors(path)
+        else:
+            raise InputError(
+                f"{path}: cannot show {path.suffix or 'a file without suffix'}; "
+                "give a .parquet, .json or .safetensors file, or an expert's folder."
+            )
 
 
 def _json(path: Path) -> Iterator[RenderableType]:
     from stages.tools import display
 
-    content = _read_object(path)
+    content = read_object(path)
     kind = next((kind for kind, mark in MARKS.items() if mark in content), None)
     if kind is None:
         raise InputError(
@@ -68,26 +72,13 @@ def _json(path: Path) -> Iterator[RenderableType]:
     yield from display.provenance(content["provenance"])
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}.")
-    return content
-
-
 def _parquet(path: Path, n_rows: int) -> Iterator[RenderableType]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from stages.tools import display
 
-    try:
+    with reading(path, "Parquet"):
         file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {error}") from None
     notes = {}
     if b"cmit" in (file.schema_arrow.metadata or {}):
         notes = artifacts.metadata(path)
@@ -110,19 +101,16 @@ def _tensors(path: Path) -> tuple[list[tuple[str, str, list[int], int]], dict[st
     from math import prod
     from re import search
 
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="numpy") as handle:
-            found = []
-            for name in sorted(handle.keys()):
-                part = handle.get_slice(name)
-                dtype, shape = part.get_dtype(), part.get_shape()
-                bits = 8 if dtype == "BOOL" else int(search(r"\d+", dtype).group())
-                found.append((name, dtype, shape, prod(shape) * bits // 8))
-            return found, handle.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not readable as safetensors: {error}") from None
+    with reading(path, "safetensors"), safe_open(path, framework="numpy") as handle:
+        found = []
+        for name in sorted(handle.keys()):
+            part = handle.get_slice(name)
+            dtype, shape = part.get_dtype(), part.get_shape()
+            bits = 8 if dtype == "BOOL" else int(search(r"\d+", dtype).group())
+            found.append((name, dtype, shape, prod(shape) * bits // 8))
+        return found, handle.metadata() or {}
 
 
 def _safetensors(path: Path) -> Iterator[RenderableType]:
@@ -151,14 +139,16 @@ def _folder(path: Path) -> Iterator[RenderableType]:
         )
     if weights.is_file() and config.is_file():
         shapes = {name: shape for name, _, shape, _ in _tensors(weights)[0]}
-        yield from display.adapter(_read_object(config), shapes)
+        with reading(weights, "an adapter"):
+            yield from display.adapter(artifacts.read_json("adapter", config), shapes)
     for file in others:
         yield file.name
         yield from display.tensors(_tensors(file)[0])
     if (path / "training.json").is_file():
-        yield from display.training(_read_object(path / "training.json"))
+        yield from display.training(artifacts.read_json("training", path / "training.json"))
     if (path / "provenance.json").is_file():
-        yield from display.provenance(_read_object(path / "provenance.json"))
+        with reading(path / "provenance.json", "provenance"):
+            yield from display.provenance(read_object(path / "provenance.json"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -173,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:  # a pipe has no edge to wrap at
         console = Console(markup=False, highlight=False, emoji=False, width=200)
-    for item in inspect(args.path, args.rows):
+    for item in list(inspect(args.path, args.rows)):  # nothing of a file that is damaged
         console.print(item)
 
 

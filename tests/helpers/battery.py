@@ -11,7 +11,7 @@ import torch
 
 from stages import train_expert
 from stages.core.backbone.load import Backbone, load_backbone
-from stages.core.base import artifacts
+from stages.core.base import artifacts, reading
 from stages.core.experts.job import Job
 from stages.core.experts.lora import ExpertModel
 from stages.core.training import phases as training
@@ -115,7 +115,7 @@ class Trained:
         return {
             f"{path.relative_to(self.folder)}:{key}": value
             for path in sorted(self.folder.rglob("*.safetensors"))
-            for key, value in artifacts.read_weights(path)[0].items()
+            for key, value in reading.read_weights(path)[0].items()
         }
 
 

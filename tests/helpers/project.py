@@ -1,5 +1,6 @@
 """A copy of the project in a temporary folder, in which Snakemake can be asked what it would do."""
 
+import hashlib
 import json
 import os
 import re
@@ -79,6 +80,19 @@ class Project:
         done = self.snakemake("--dry-run", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return jobs(done.stdout + done.stderr)
+
+    def digests(self, results: Path) -> dict[str, str]:
+        """The hash of every artefact below ``results`` but the report and the comparison, which
+        show run times, and what killed processes left behind under hidden names."""
+        root = self.folder / results
+        skipped = {"logs", "benchmarks", "report.html", "comparison.md", "comparison.json"}
+        return {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+            and path.relative_to(root).parts[0] not in skipped
+            and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        }
 
     def pretend(self, **parents: str | None) -> None:
         """Run everything with jobs that only make empty files; parents as in PARENTS, or given."""

@@ -340,7 +340,7 @@ def test_a_file_of_another_task(tmp_path):
 def test_benchmark_that_is_none(tmp_path):
     run = SyntheticRun(tmp_path, ["a"]).write()
     run.files["--benchmarks"][0].write_text("s\tmax_rss\nsoon\t1\n")
-    with pytest.raises(InputError, match="a.tsv: no number of seconds in column 's'"):
+    with pytest.raises(InputError, match="a.tsv: expected numbers in the columns 's'"):
         run.make()
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from stages import train_expert
 from stages.core.backbone.load import load_backbone
-from stages.core.base import artifacts
+from stages.core.base import artifacts, cli
 from stages.core.base.errors import InputError
 from stages.core.dmole.allocation import allocate_experts
 from stages.core.experts.job import Job
@@ -243,3 +243,63 @@ def test_command_line_leaves_only_the_finished_folder(tiny_folder, data, tmp_pat
     ]
     assert [p.name for p in out.parent.iterdir()] == ["b"]
     assert not (tmp_path / "c").exists()
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tiny_folder, data, tmp_path, monkeypatch):
+    """torch.save fails in its own words while the checkpoint of step 4 is written."""
+    _, whole, _ = run(tiny_folder, data, tmp_path / "whole")
+    save = training.ExpertTrainer._save_rng_state
+
+    def full(self, folder):
+        if self.state.global_step == 4:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 5 vs 3")
+        save(self, folder)
+
+    monkeypatch.setattr(training.ExpertTrainer, "_save_rng_state", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        run(tiny_folder, data, tmp_path / "again")
+    phase = tmp_path / "again_checkpoints" / "phase0"
+    assert raised.value.filename == str(phase / "checkpoint-4")
+    assert [path.name for path in phase.iterdir()] == ["checkpoint-2"]
+    monkeypatch.undo()
+    _, resumed, _ = run(tiny_folder, data, tmp_path / "again")
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+@pytest.mark.parametrize("full", ["checkpoints", "out"])
+def test_a_disk_that_is_full_from_the_start(tiny_folder, data, tmp_path, small_disk, capsys, full):
+    (small_disk / "other").write_bytes(b"x" * 250_000)
+    places = {"checkpoints": tmp_path / "c", "out": tmp_path / "experts" / "b"}
+    places[full] = small_disk / "new" / "b"
+    arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
+    arguments += ["--data", str(data), "--backbone", str(tiny_folder)]
+    arguments += ["--out", str(places["out"]), "--checkpoints", str(places["checkpoints"])]
+    with pytest.raises(SystemExit):
+        cli.run(train_expert.main, [*arguments, "--config", json.dumps(used())])
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: {small_disk}")
+    assert "No space left on device: free some space and run again" in message
+    assert not places["out"].exists()
+
+
+def test_an_orphan_does_not_replace_the_expert_of_another_training(
+    tiny_folder, data, tmp_path, monkeypatch
+):
+    """While it learns, another training takes its lock and finishes."""
+    out = tmp_path / "experts" / "b"
+    lock, original = out.with_name(".b.lock"), training.ExpertTrainer.compute_loss
+
+    def overtaken(self, *args, **kwargs):
+        out.mkdir(exist_ok=True)
+        (out / "training.json").write_text("the other's")
+        lock.write_text("the other's")
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.ExpertTrainer, "compute_loss", overtaken)
+    arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
+    arguments += ["--data", str(data), "--backbone", str(tiny_folder), "--out", str(out)]
+    arguments += ["--checkpoints", str(tmp_path / "c"), "--config", json.dumps(used(epochs=1))]
+    with pytest.raises(InputError, match="another training took over"):
+        train_expert.main(arguments)
+    assert [path.name for path in out.iterdir()] == ["training.json"]
+    assert (out / "training.json").read_text() == lock.read_text() == "the other's"

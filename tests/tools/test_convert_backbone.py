@@ -252,7 +252,7 @@ def test_damaged_files_are_named(published, tmp_path):
         convert_backbone(source, tmp_path / "dst")
     (source / "model-0.safetensors").unlink()
     (source / "model-0.safetensors").write_bytes(b"short")
-    with pytest.raises(InputError, match="model-0.safetensors: not a safetensors file"):
+    with pytest.raises(InputError, match="model-0.safetensors: not readable as safetensors"):
         convert_backbone(source, tmp_path / "dst")
     (source / "model-0.safetensors").unlink()
     with pytest.raises(InputError, match="missing model-0.safetensors"):

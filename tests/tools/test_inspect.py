@@ -257,7 +257,7 @@ class TestParquet:
 
     def test_damaged(self, fails, tmp_path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
-        assert "x.parquet: not a readable Parquet file" in fails(tmp_path / "x.parquet")
+        assert "x.parquet: not readable as Parquet" in fails(tmp_path / "x.parquet")
 
 
 class TestExpert:
@@ -270,7 +270,7 @@ class TestExpert:
         }
         save_file(tensors, tmp_path / "adapter_model.safetensors")
         config = {"peft_type": "LORA", "base_model_name_or_path": "some/backbone", "r": 4}
-        config |= {"lora_alpha": 8, "lora_dropout": 0.05}
+        config |= {"lora_alpha": 8, "lora_dropout": 0.05, "target_modules": ["layers.0.o_proj"]}
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))
         return tmp_path
 
@@ -321,7 +321,7 @@ class TestOtherFiles:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "not valid JSON"),
+            ("{", "not readable as JSON"),
             ("[1]", "expected a JSON object, found list"),
             ('{"x": 1}', "none of the JSON artefacts (allocation, router, transfer, metrics)"),
         ],
@@ -346,3 +346,42 @@ def test_no_torch_is_loaded(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert b"\x1b" not in done.stdout  # plain when piped
+
+
+ODD = {
+    "cmit that is no JSON": {"metadata": {"cmit": "{"}},
+    "cmit of a list": {"metadata": {"cmit": "[]"}},
+    "provenance that is no JSON": {"metadata": {"cmit": '{"provenance": "{"}'}},
+    "inputs of a number": {"metadata": {"cmit": '{"provenance": "{\\"inputs\\": 3}"}'}},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_weights_that_say_odd_things(fails, tmp_path, name) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors", **ODD[name])
+    assert "x.safetensors: not readable as" in fails(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("adapter_config.json", "[]", "expected a JSON object"),
+        ("adapter_config.json", '{"r": 4}', "is a required property"),
+        ("training.json", '{"task": "t"}', "is a required property"),
+        ("training.json", '{"task": "t", "rows": 1, "trainable_parameters": 1}', "lacks 'loss'"),
+        ("provenance.json", '{"inputs": {"data": 3}}', "not readable as"),
+        ("provenance.json", "\xff", "not readable as JSON"),
+    ],
+)
+def test_an_expert_with_a_damaged_file(fails, tmp_path, file, content, message) -> None:
+    linear = "base_model.model.layers.0.o_proj"
+    tensors = {
+        f"{linear}.lora_A.weight": torch.ones(1, 2),
+        f"{linear}.lora_B.weight": torch.ones(2, 1),
+    }
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "base_model_name_or_path": "b", "r": 1, "lora_alpha": 1}
+    config |= {"lora_dropout": 0.0, "target_modules": ["layers.0.o_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / file).write_bytes(content.encode("latin-1"))
+    assert message in fails(tmp_path)

@@ -1,6 +1,5 @@
 """The tiny stream for real: every stage runs, and edits after it have the effects promised."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -40,17 +39,6 @@ def work(done: Project, tmp_path: Path) -> Project:
 
 
 SUMMARY = {"score", "compare", "report"}
-
-
-def digests(project: Project) -> dict[str, str]:
-    """The hash of every artefact but the report and the comparison, which show run times."""
-    root = project.folder / ROOT
-    skipped = {"logs", "benchmarks", "report.html", "comparison.md", "comparison.json"}
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and path.relative_to(root).parts[0] not in skipped
-    }
 
 
 def test_every_artefact_is_there_and_readable(done: Project) -> None:
@@ -107,7 +95,7 @@ def test_a_second_run_has_nothing_to_do(done: Project) -> None:
 
 
 def test_a_deleted_expert_is_made_again_with_the_same_bytes(work: Project) -> None:
-    before = digests(work)
+    before = work.digests(ROOT)
     shutil.rmtree(work.folder / SEED / "seq_ft/experts/tiny_ground")
     jobs = {(job.rule, job.scope) for job in work.plan()}
     assert jobs == {
@@ -118,7 +106,7 @@ def test_a_deleted_expert_is_made_again_with_the_same_bytes(work: Project) -> No
         ("report", ""),
     }
     assert work.snakemake().returncode == 0
-    assert digests(work) == before
+    assert work.digests(ROOT) == before
 
 
 def test_an_edited_threshold_reroutes_without_training(work: Project) -> None:
@@ -143,7 +131,7 @@ def test_a_faulty_edit_of_an_artefact_is_named(work: Project) -> None:
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(work: Project) -> None:
-    before = digests(work)
+    before = work.digests(ROOT)
     expert = SEED / "seq_ft/experts/tiny_ground"
     shutil.rmtree(work.folder / expert)
     process = subprocess.Popen(
@@ -164,4 +152,4 @@ def test_a_killed_training_goes_on_from_its_checkpoint(work: Project) -> None:
     assert not (work.folder / expert).exists()
     again = work.snakemake("--rerun-incomplete", "--nolock")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert digests(work) == before
+    assert work.digests(ROOT) == before

@@ -7,7 +7,6 @@ configurations under the models' names.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from stages.core.backbone import published_internvl
 from stages.core.backbone.families import registry as families
 from stages.core.backbone.families.base import Family
+from stages.core.backbone.folder import read_object
 from stages.core.backbone.slots import TOWERS, Slot, find_slots, tower_of
-from stages.core.base.errors import InputError, unknown
+from stages.core.base.errors import InputError, first_line, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,13 +101,13 @@ def read_config(folder: Path) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoConfig
 
     file = folder / "config.json"
-    try:
-        content = json.loads(file.read_text())
-        if content.get("model_type") != "internvl_chat":
-            stored = json.loads((folder / "preprocessor_config.json").read_text())
+    content = read_object(file)
+    if content.get("model_type") != "internvl_chat":
+        stored = read_object(folder / "preprocessor_config.json")
+        try:
             return AutoConfig.from_pretrained(folder), stored
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        raise InputError(f"backbone {folder}: {error}") from None
+        except Exception as error:  # a wrong config.json fails anywhere in transformers
+            raise InputError(f"backbone {folder}: {first_line(error)}") from None
     side = content["force_image_size"]
     stored = {
         "size": {"height": side, "width": side},

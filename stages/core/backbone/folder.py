@@ -10,8 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages.core.base import reading
 from stages.core.base.errors import InputError
+from stages.core.base.reading import Fields
 
+AGAIN_ADVICE = "Get it again."
 NEEDED = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 WRAPPERS = {  # prefixes that training tools leave in names, each with what takes it off
     "_orig_mod.": "saved from a compiled model: save model._orig_mod instead",
@@ -66,19 +69,13 @@ def weight_files(path: Path) -> dict[str, set[str]]:
     return files
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+def read_object(path: Path) -> Fields:
+    """A JSON file of the folder that holds an object.
 
     Raises:
         InputError: anything else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}; get the file again.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object, found {type(content).__name__}.")
-    return content
+    return reading.read_object(path, AGAIN_ADVICE)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -87,18 +84,14 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not a safetensors file, or one that is cut off.
     """
-    with path.open("rb") as file:
+    with reading.reading(path, "safetensors", AGAIN_ADVICE), path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        text = file.read(size) if 0 < size < HEADER_LIMIT else b""
-    try:
-        header = json.loads(text)
+        header = json.loads(file.read(size) if 0 < size < HEADER_LIMIT else b"")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
-        raise InputError(f"{path}: not a safetensors file; get it again.") from None
-    if path.stat().st_size < 8 + size + end:
+        needed = 8 + size + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if path.stat().st_size < needed:
         raise InputError(
-            f"{path}: cut off at {path.stat().st_size} of {8 + size + end} bytes; get it again."
+            f"{path}: cut off at {path.stat().st_size} of {needed} bytes. {AGAIN_ADVICE}"
         )
     return entries
 

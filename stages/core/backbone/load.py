@@ -12,7 +12,8 @@ from stages.core.backbone.folder import check_folder, read_object
 from stages.core.backbone.prompts import Prompter
 from stages.core.backbone.slots import Slot, find_slots
 from stages.core.base import distributed
-from stages.core.base.errors import InputError
+from stages.core.base.errors import InputError, first_line
+from stages.core.base.reading import check_finite
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def local_folder(path: str | Path, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(str(path), revision=revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"backbone {path} at {revision}: {reason} On a node without network, load it once "
             "where there is one: `hf download`, with the same HF_HOME."
@@ -113,8 +114,8 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
         settings: the config's ``backbone`` section (revision, dtype, image_size, max_tiles).
 
     Raises:
-        InputError: missing or damaged files, weights that do not fit, an architecture transformers
-            does not know natively, or one whose slots cannot be found.
+        InputError: missing or damaged files, weights that do not fit or are not finite, an
+            architecture transformers does not know natively, or one whose slots cannot be found.
 
     Also where the processes of a stage find each other (see ``stages.core.base.distributed``).
     """
@@ -138,7 +139,6 @@ def _pretrained(
     path: str | Path, folder: Path, settings: dict[str, Any], device: torch.device
 ) -> nn.Module:
     """The model with all weights from the folder, none of them made up."""
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, GenerationConfig
     from transformers.utils import logging
 
@@ -155,11 +155,12 @@ def _pretrained(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise InputError(f"backbone {path}: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # a wrong config.json fails anywhere in transformers
+        raise InputError(f"backbone {path}: cannot be loaded: {first_line(error)}") from None
     finally:
         logging.set_verbosity(verbosity)
     _check_loaded(path, found)
+    check_finite(dict(model.named_parameters()), f"backbone {path}", "Get the folder again.")
     return model
 
 
@@ -215,7 +216,7 @@ def load_prompter(path: Path, images: families.Family) -> Prompter:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # the tokenizers library raises bare exceptions
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"backbone {path}: its tokenizer cannot be read: {reason}") from None
     tokenizer.chat_template = images.chat_template or tokenizer.chat_template
     if images.end_of_turn:

@@ -8,7 +8,6 @@ can diff them. Weights are safetensors. Every writer replaces its target in one 
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.core.base.config import check
+from stages.core.base.config import check, check_finite_numbers
 from stages.core.base.errors import InputError
+from stages.core.base.reading import Fields, as_object, check_finite, read_object, reading
+from stages.core.base.writing import replacing
 
 VERSION = 1
+DIVERGED_ADVICE = "Nothing was written; look at the loss, and lower the learning rate."
 
 IMAGE = pa.struct(
     [
@@ -106,27 +108,6 @@ TABLES = {
 }
 
 
-def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes ``path`` when the block ends well, else disappears."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield draft
-        draft.chmod(0o666 & ~_umask())  # some libraries write for their owner alone
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 # --- Parquet -------------------------------------------------------------------------------
 
 
@@ -151,22 +132,26 @@ def write_table(name: str, path: Path, rows: pa.Table | Iterable[dict], **fields
         writer.write_table(rows.cast(TABLES[name]))
 
 
-def metadata(path: Path) -> dict[str, Any]:
-    """What a Parquet artefact says of itself: schema, version, task, provenance, ..."""
-    try:
+def metadata(path: Path) -> Fields:
+    """What a Parquet artefact says of itself: schema, version, task, provenance, ...
+
+    Raises:
+        InputError: not an artefact; also when a key that it lacks is asked for.
+    """
+    with reading(path, "Parquet"):
         stored = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {error}") from None
     if b"cmit" not in stored:
         raise InputError(f"{path}: not an artefact of this pipeline (no 'cmit' metadata).")
-    return json.loads(stored[b"cmit"])
+    with reading(path, "Parquet"):
+        content = json.loads(stored[b"cmit"])
+    return as_object(content, path)
 
 
 def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read artefact ``name``, or only some columns of it (images are large).
 
     Raises:
-        InputError: another artefact, another version, or columns that do not fit.
+        InputError: another artefact, another version, columns that do not fit, damaged content.
     """
     found = metadata(path)
     if (found["schema"], found["version"]) != (name, VERSION):
@@ -177,12 +162,41 @@ def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Ta
     stored = pq.read_schema(path)
     if not stored.equals(TABLES[name]):
         raise InputError(f"{path}: columns {stored.names} do not fit artefact {name!r}.")
-    return pq.read_table(path, columns=columns)
+    with reading(path, "Parquet"):
+        table = pq.read_table(path, columns=columns)
+        table.validate(full=True)
+    return table
 
 
-def task_of(path: Path) -> Any:
-    """The ``task`` entry of a Parquet artefact (a dict for data, a name elsewhere)."""
-    return metadata(path)["task"]
+def task_record(path: Path) -> Fields:
+    """What a data artefact says of its task: name, kind, metric and limits of an answer.
+
+    Raises:
+        InputError: not a data artefact, or one without these.
+    """
+    found = metadata(path)
+    if found["schema"] != "data":
+        raise InputError(f"{path}: expected rows of a task ('data'), found {found['schema']!r}.")
+    task = as_object(found["task"], path)
+    _check_name(task["name"], path)
+    return task
+
+
+def task_of(path: Path) -> str:
+    """The name of the task that a Parquet artefact is of.
+
+    Raises:
+        InputError: it names none.
+    """
+    found = metadata(path)
+    name = task_record(path)["name"] if found["schema"] == "data" else found["task"]
+    _check_name(name, path)
+    return name
+
+
+def _check_name(name: Any, path: Path) -> None:
+    if not isinstance(name, str):
+        raise InputError(f"{path}: the name of its task is {name!r}, expected text; make it again.")
 
 
 # --- JSON ----------------------------------------------------------------------------------
@@ -206,21 +220,18 @@ def write_json(name: str, path: Path, content: dict) -> None:
     content = _rounded(content)
     check(content, name, str(path))
     with replacing(path) as draft:
-        draft.write_text(json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
+        draft.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(name: str, path: Path) -> dict:
+def read_json(name: str, path: Path) -> Fields:
     """Read JSON artefact ``name``; people edit these files, so faults name the key.
 
     Raises:
         InputError: missing file, broken JSON (with the line), or a schema violation.
     """
-    try:
-        content = json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+    content = read_object(path, "Correct it, or make it again.")
+    check_finite_numbers(content, str(path))
     check(content, name, str(path))
     return content
 
@@ -229,9 +240,14 @@ def read_json(name: str, path: Path) -> dict:
 
 
 def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) -> None:
-    """Write tensors as safetensors; provenance and short string fields go to the metadata."""
+    """Write tensors as safetensors; provenance and short string fields go to the metadata.
+
+    Raises:
+        InputError: a number that is not finite.
+    """
     from safetensors.torch import save_file
 
+    check_finite(tensors, path, DIVERGED_ADVICE)
     notes = {"provenance": json.dumps(provenance, sort_keys=True), **fields}
     # One metadata key: safetensors writes several in no fixed order.
     with replacing(path) as draft:
@@ -240,27 +256,3 @@ def write_weights(path: Path, tensors: dict, provenance: dict, **fields: str) ->
             draft,
             metadata={"cmit": json.dumps(notes, sort_keys=True)},
         )
-
-
-def weight_count(path: Path) -> int:
-    """Numbers in a safetensors file, from its header alone."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as handle:
-        return sum(math.prod(handle.get_slice(key).get_shape()) for key in sorted(handle.keys()))
-
-
-def read_weights(path: Path) -> tuple[dict, dict[str, str]]:
-    """Tensors and metadata fields of a safetensors artefact.
-
-    Raises:
-        InputError: a missing or damaged file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as handle:
-            notes = json.loads((handle.metadata() or {}).get("cmit", "{}"))
-            return {key: handle.get_tensor(key) for key in sorted(handle.keys())}, notes
-    except (SafetensorError, FileNotFoundError) as error:
-        raise InputError(f"{path}: not readable as safetensors: {error}") from None

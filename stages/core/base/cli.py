@@ -1,22 +1,13 @@
 """Command-line glue shared by all stages: parser, error exit, logging of the result."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.core.base.errors import InputError
-
-# What a user or an administrator can mend; any other failed system call is a fault of ours.
-STORAGE_ADVICE = {
-    errno.EACCES: "check the owner and the permissions of the folder.",
-    errno.EPERM: "check the owner and the permissions of the folder.",
-    errno.EROFS: "choose another folder: key output of the configuration.",
-    errno.ENOSPC: "free some space and run again; what is finished is kept.",
-    errno.EDQUOT: "free some of your quota and run again; what is finished is kept.",
-}
+from stages.core.base.writing import STORAGE_ADVICE
 
 
 def parser(doc: str, *, config: bool = True) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from stages.core.base.errors import InputError, unknown
+from stages.core.base.errors import InputError, first_line, unknown
 
 CLONE = Path(__file__).resolve().parents[3]
 WORKFLOW = CLONE / "workflow"
@@ -80,13 +80,17 @@ def read_yaml(path: Path) -> Any:
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, expected a file.") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+        raise InputError(f"{path}: not valid YAML: {first_line(error)}") from None
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
         raise InputError(f"{path}: not valid YAML: nested too deeply.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(f"{path}: not valid YAML: {place}{error.problem}.") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+        raise InputError(f"{path}: not valid YAML: {first_line(error)}") from None
     except (ValueError, LookupError, AttributeError) as error:  # PyYAML's, of dates and tags
         problem = f"a value is not what it looks like or is tagged as: {error}"
         raise InputError(f"{path}: not valid YAML: {problem}; put text in quotes.") from None
@@ -151,21 +155,25 @@ def _set(config: dict, dotted: str, value: Any) -> None:
     config[last] = value
 
 
-def check_finite(value: Any, where: str, key: str = "") -> None:
-    """YAML has .nan and .inf; no key of ours can be one."""
+def check_finite_numbers(value: Any, where: str, key: str = "") -> None:
+    """YAML and JSON files can say NaN and infinity; no key of ours can be one.
+
+    Raises:
+        InputError: one of them; the message names the key.
+    """
     if isinstance(value, dict):
         for name, item in value.items():
-            check_finite(item, where, f"{key}.{name}" if key else str(name))
+            check_finite_numbers(item, where, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for item in value:
-            check_finite(item, where, key)
+            check_finite_numbers(item, where, key)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: {key}: {value} is no number that can be used.")
 
 
 def complete(config: dict, where: str) -> dict:
     """A user's config checked, with the preset and then the defaults filled in."""
-    check_finite(config, where)
+    check_finite_numbers(config, where)
     check(config, "config", where)
     filled = json.loads(json.dumps(config))
     for dotted, value in PRESETS[filled.get("preset", "recommended")].items():
@@ -241,10 +249,17 @@ def located(path: str | Path) -> Path:
 
 
 def slice_config(config: dict, *keys: str) -> dict:
-    """Only the named (dotted) keys, nested as in the config."""
+    """Only the named (dotted) keys, nested as in the config.
+
+    Raises:
+        InputError: the config lacks one.
+    """
     part: dict = {}
     for dotted in keys:
-        _set(part, dotted, _get(config, dotted))
+        try:
+            _set(part, dotted, _get(config, dotted))
+        except KeyError:
+            raise InputError(f"--config: lacks the key {dotted}.") from None
     return part
 
 

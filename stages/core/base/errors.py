@@ -1,4 +1,4 @@
-"""The error for bad input, and the helper that suggests the nearest allowed name."""
+"""The error for bad input, and helpers that word it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,3 +15,8 @@ def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> In
     hint = f" Did you mean {near[0]!r}?" if near else ""
     place = f"{where}: " if where else ""
     return InputError(f"{place}unknown {kind} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)

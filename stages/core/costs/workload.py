@@ -133,9 +133,10 @@ def _prepared_rows(path: Path, name: str) -> tuple[int, list[dict]]:
     import pyarrow.parquet as pq
 
     from stages.core.base import artifacts
+    from stages.core.base.reading import reading
 
     artifacts.metadata(path)
-    with pq.ParquetFile(path) as file:
+    with reading(path, "Parquet"), pq.ParquetFile(path) as file:
         chosen = pick(file.metadata.num_rows, SAMPLE, 0, name)
         batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=1024))
         return file.metadata.num_rows, list(_at(chosen, (row for b in batches for row in b)))

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stages.core.base import provenance
-from stages.core.base.config import check, check_finite, read_yaml
+from stages.core.base.config import check, check_finite_numbers, read_yaml
 from stages.core.base.errors import InputError, unknown
 from stages.core.data.markers import MARKER, PLACE
 
@@ -178,7 +178,7 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     """
     path = Path(path)
     content = read_yaml(path)
-    check_finite(content, str(path))
+    check_finite_numbers(content, str(path))
     check(content, "manifest", str(path))
     kind, metric, prompt = content["kind"], content["metric"], content.get("prompt")
     if content["name"] != path.stem:

@@ -6,12 +6,14 @@ A slot here is a mapping with ``tower`` (``vision`` or ``llm``), ``block`` (0 = 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from numpy.random import Generator
 
 from stages.core.backbone.slots import KINDS, TOWERS
 from stages.core.base.errors import InputError, unknown
+from stages.core.base.reading import AGAIN_ADVICE
 
 Slot = Mapping[str, Any]
 
@@ -149,6 +151,33 @@ def choose(slots: Sequence[Slot], budget: int, strategy: str, random: Generator)
 
 
 Shapes = Mapping[str, Sequence[Sequence[int]]]
+
+
+def check_profile(slots: Sequence[Slot], shapes: Mapping[str, Any], path: Path) -> None:
+    """Look at a profile's rows and shapes, which people may have edited.
+
+    Raises:
+        InputError: a row of no slot, without a score, or without the shapes of its linears.
+    """
+    for slot in slots:
+        name = f"{slot['tower']}.{slot['block']}.{slot['slot']}"
+        known = slot["tower"] in TOWERS and slot["slot"] in KINDS
+        if not known or slot["block"] is None or slot["score"] is None:
+            raise InputError(
+                f"{path}: row {name} with score {slot['score']}: expected a tower "
+                f"({', '.join(TOWERS)}), a block, a slot ({', '.join(KINDS)}) and a score."
+            )
+        if not _are_shapes(shapes.get(name)):
+            raise InputError(
+                f"{path}: shapes lack (outputs, inputs) of slot {name}. {AGAIN_ADVICE}"
+            )
+
+
+def _are_shapes(value: Any) -> bool:
+    pairs = value if isinstance(value, list) else []
+    return bool(pairs) and all(
+        isinstance(pair, list) and [type(size) for size in pair] == [int, int] for pair in pairs
+    )
 
 
 def allocate_experts(

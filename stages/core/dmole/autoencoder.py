@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.core.base import artifacts
+from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
 
+OUTPUTS = ("identity", "sigmoid")  # what bounds a reconstruction
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's JSON
 
 
@@ -204,12 +205,14 @@ def load(path: Path) -> Autoencoder:
     Raises:
         InputError: not a router file.
     """
-    tensors, notes = artifacts.read_weights(path)
+    tensors, notes = reading.read_weights(path)
     try:
+        if notes.get("output") not in OUTPUTS:
+            raise ValueError(f"output {notes.get('output')!r}, allowed {', '.join(OUTPUTS)}")
         hidden, dim = tensors["encoder.weight"].shape
         model = Autoencoder(dim, hidden, notes["output"], notes["task"])
         model.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         fault = str(error).splitlines()[0]
         raise InputError(f"{path}: not a router's autoencoder: {fault}. Fit it again.") from None
     return model.requires_grad_(False)

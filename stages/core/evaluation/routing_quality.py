@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.core.base.artifacts import metadata, read_table
+from stages.core.base.artifacts import read_table, task_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Quality:
 
 def read_routes(path: Path) -> tuple[str, Routed]:
     """Task and routing decisions of its test samples."""
-    task, table = metadata(path)["task"], read_table("routes", path)
+    task, table = task_of(path), read_table("routes", path)
     step = table["step"].to_numpy()
     experts = table["experts"].to_pylist()
     active: dict[tuple[int, str], int] = defaultdict(int)

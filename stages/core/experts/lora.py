@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.load import Backbone
 from stages.core.backbone.losses import token_losses
-from stages.core.base.artifacts import replacing
+from stages.core.base.artifacts import DIVERGED_ADVICE, read_json
 from stages.core.base.errors import InputError
+from stages.core.base.reading import check_finite, read_weights
+from stages.core.base.writing import make_folder, replacing
 from stages.core.experts.learner import AnswerLoss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SlotRanks = dict[tuple[str, int, str], int]  # (tower, block, kind) -> LoRA rank
 
 
@@ -88,11 +91,17 @@ class ExpertModel(AnswerLoss):
         """
         from peft import set_peft_model_state_dict
 
-        config = read_adapter_config(folder)
-        weights = load_tensors(folder)
-        ranks = {key: config["rank_pattern"].get(key, config["r"]) for key in config["modules"]}
-        self._inject(name, ranks, config["lora_alpha"] / config["r"], dropout=0.0)
-        result = set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+        config, weights = read_adapter(folder)
+        others = config.get("rank_pattern", {})
+        ranks = {key: others.get(key, config["r"]) for key in config["target_modules"]}
+        try:
+            self._inject(name, ranks, config["lora_alpha"] / config["r"], dropout=0.0)
+            result = set_peft_model_state_dict(self.peft, weights, adapter_name=name)
+        except (ValueError, RuntimeError) as error:  # no such linear, or another shape
+            fault = " ".join(str(error).split())
+            raise InputError(
+                f"expert {folder}: does not fit {self.backbone.path}: {fault}"
+            ) from None
         absent = [key for key in result.missing_keys if f".{name}." in key]
         if absent or result.unexpected_keys:
             wrong = (absent + list(result.unexpected_keys))[0]
@@ -106,8 +115,7 @@ class ExpertModel(AnswerLoss):
         """
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        read_adapter_config(folder)
-        weights = load_tensors(folder)
+        _, weights = read_adapter(folder)
         mine = get_peft_model_state_dict(self.peft, adapter_name=name)
         if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in weights.items()}:
             raise InputError(f"expert {folder}: its slots or ranks differ from this run's.")
@@ -164,14 +172,19 @@ class ExpertModel(AnswerLoss):
     # --- disk ---
 
     def save(self, name: str, folder: Path) -> None:
-        """Write an expert as a PEFT adapter folder with a sorted, complete configuration."""
+        """Write an expert as a PEFT adapter folder with a sorted, complete configuration.
+
+        Raises:
+            InputError: a number that is not finite.
+        """
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name)
         tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
-        with replacing(folder / "adapter_model.safetensors") as draft:
+        check_finite(tensors, folder / WEIGHTS, DIVERGED_ADVICE)
+        with replacing(folder / WEIGHTS) as draft:
             save_file(tensors, draft, metadata={"format": "pt"})
         config = self.peft.peft_config[name].to_dict()
         config |= {
@@ -180,7 +193,7 @@ class ExpertModel(AnswerLoss):
             "target_modules": adapted_modules(tensors),
         }
         text = json.dumps(config, sort_keys=True, indent=2, default=sorted)
-        (folder / "adapter_config.json").write_text(text + "\n")
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def adapted_modules(tensors: dict[str, Any]) -> list[str]:
@@ -189,37 +202,13 @@ def adapted_modules(tensors: dict[str, Any]) -> list[str]:
     return sorted({key.rsplit(".lora_", 1)[0].removeprefix(prefix) for key in tensors})
 
 
-def load_tensors(folder: Path) -> dict[str, Tensor]:
-    """An adapter folder's weights.
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An adapter folder's configuration and weights.
 
     Raises:
-        InputError: a damaged file.
+        InputError: a file of the folder is missing or damaged, or a weight is not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(folder / "adapter_model.safetensors", device="cpu")
-    except SafetensorError as error:
-        raise InputError(f"{folder}/adapter_model.safetensors: {error}") from None
-
-
-def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """An adapter folder's configuration, its linears as ``modules``.
-
-    Raises:
-        InputError: a file of the folder is missing or not JSON.
-    """
-    missing = [
-        name
-        for name in ("adapter_config.json", "adapter_model.safetensors")
-        if not (folder / name).is_file()
-    ]
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        raise InputError(f"expert {folder}: missing {', '.join(missing)}.")
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{folder}/adapter_config.json: not valid JSON: {error}") from None
-    config["modules"] = config["target_modules"]
-    return config
+        raise InputError(f"expert {folder}: missing {', '.join(missing)}. Train it again.")
+    return read_json("adapter", folder / CONFIG), read_weights(folder / WEIGHTS)[0]

@@ -23,6 +23,8 @@ from torch.nn import functional as F
 
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError, unknown
+from stages.core.base.reading import read_weights
+from stages.core.base.writing import make_folder
 from stages.core.experts.gates import Gate, Pass, fresh_matrix
 from stages.core.experts.learner import AnswerLoss
 from stages.core.experts.ranks import ExpertRanks, slot_name
@@ -229,12 +231,12 @@ class Mixture(AnswerLoss, nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write all parameters but the backbone's, and what is needed to build the layers."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tensors = {name: p.detach().cpu() for name, p in self._own().items()}
         artifacts.write_weights(folder / WEIGHTS, tensors, provenance={})
         shape = {"ranks": self.ranks, "scale": self.scale, "one_a": self.one_a}
         text = json.dumps(self.notes | shape, sort_keys=True, indent=2)
-        (folder / NOTES).write_text(text + "\n")
+        (folder / NOTES).write_text(text + "\n", encoding="utf-8")
 
     def restore(self, tensors: dict[str, Tensor], where: Path, *, grown: bool = False) -> None:
         """Overwrite the parameters with stored ones.
@@ -261,13 +263,9 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Notes and tensors of a saved mixture.
 
     Raises:
-        InputError: a missing or damaged file.
+        InputError: a missing or damaged file, or a weight that is not finite.
     """
-    try:
-        notes = json.loads((folder / NOTES).read_text())
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder / NOTES}: not a saved mixture: {error}") from None
-    return notes, artifacts.read_weights(folder / WEIGHTS)[0]
+    return artifacts.read_json("mixture", folder / NOTES), read_weights(folder / WEIGHTS)[0]
 
 
 class SavedMixtures:

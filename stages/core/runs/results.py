@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.base.artifacts import metadata, read_json, read_table
+from stages.core.base.artifacts import metadata, read_json, read_table, task_of
 from stages.core.base.errors import InputError, unknown
+from stages.core.base.reading import reading
 from stages.core.evaluation.routing_quality import Routed, read_routes
 from stages.core.runs.run_sheet import RunSheet
 from stages.core.runs.runs import split_scope
@@ -162,17 +162,12 @@ def read_named(name: str) -> Callable[[Path], tuple[str, dict]]:
 
 def read_profile(path: Path) -> tuple[str, list[dict]]:
     """Task and slot rows of a gradient profile."""
-    return metadata(path)["task"], read_table("profile", path).to_pylist()
+    return task_of(path), read_table("profile", path).to_pylist()
 
 
 def read_training(folder: Path) -> tuple[str, dict]:
     """Task and ``training.json`` of an expert folder."""
-    path = Path(folder) / "training.json"
-    try:
-        content = json.loads(path.read_text())
-        return content["task"], content
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path}: no readable training record ({error!r}).") from None
+    return read_named("training")(Path(folder) / "training.json")
 
 
 def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]:
@@ -223,18 +218,18 @@ def read_published(path: Path) -> list[dict]:
 
 
 def _separated(path: Path, delimiter: str) -> list[dict]:
-    try:
-        with Path(path).open(newline="") as handle:
-            return list(csv.DictReader(handle, delimiter=delimiter))
-    except OSError as error:
-        raise InputError(f"{path}: not readable ({error.strerror}).") from None
+    with (
+        reading(path, "a table of text"),
+        Path(path).open(newline="", encoding="utf-8-sig") as handle,
+    ):
+        return list(csv.DictReader(handle, delimiter=delimiter))
 
 
 def _job(row: dict, path: Path) -> dict:
-    try:
-        seconds = float(row["s"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: no number of seconds in column 's'.") from None
     # Snakemake writes NA or - for a job that ended before its memory was sampled.
     memory = row.get("max_rss")
-    return {"seconds": seconds, "memory": None if memory in (None, "NA", "-") else float(memory)}
+    try:
+        used = None if memory in (None, "NA", "-") else float(memory)
+        return {"seconds": float(row["s"]), "memory": used}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: expected numbers in the columns 's' and 'max_rss'.") from None

@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers.trainer_utils import sort_checkpoints
 
+from stages.core.base.writing import make_folder
+
 FINGERPRINT = "fingerprint.json"
-
-
 COMPLETE = "complete"  # an empty file, the last that a checkpoint gets
 
 
@@ -25,9 +25,9 @@ def claim(checkpoints: Path, fingerprint: dict[str, Any]) -> None:
     """Keep the folder if its fingerprint is this run's; otherwise start it anew."""
     note = checkpoints / FINGERPRINT
     text = json.dumps(fingerprint, sort_keys=True)
-    if note.is_file() and note.read_text() == text:
+    if note.is_file() and note.read_bytes() == text.encode():
         return
     if checkpoints.exists():
         shutil.rmtree(checkpoints)
-    checkpoints.mkdir(parents=True)
+    make_folder(checkpoints)
     note.write_text(text)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from transformers import Trainer
-from transformers.trainer_utils import sort_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from stages.core.base import distributed
 from stages.core.base.errors import InputError
+from stages.core.base.writing import saving
 from stages.core.training.checkpoints import COMPLETE
 from stages.core.training.sampler import ByLength, step_rows
 
@@ -77,8 +78,18 @@ class ExpertTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Mark a checkpoint complete once all processes have written; delete older ones."""
-        super()._save_checkpoint(model, trial)
+        """Mark a checkpoint complete once all processes have written; delete older ones.
+
+        Raises:
+            OSError: the disk is full; names the checkpoint, of which nothing is left.
+        """
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        try:
+            with saving(folder):
+                super()._save_checkpoint(model, trial)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         distributed.wait()
         if distributed.is_first():
             *older, newest = sort_checkpoints(self.args.output_dir, use_mtime=False)

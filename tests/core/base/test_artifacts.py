@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stages.core.base import artifacts
+from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
 
 TRANSFER = {
@@ -48,7 +48,7 @@ def test_an_edited_json_that_violates_its_schema_names_the_key(tmp_path, edit, m
 def test_broken_json_names_the_line(tmp_path):
     path = tmp_path / "transfer.json"
     path.write_text('{"task": "b",\n "step": }')
-    with pytest.raises(InputError, match=r"not valid JSON.*line 2"):
+    with pytest.raises(InputError, match=r"not readable as JSON.*line 2"):
         artifacts.read_json("transfer", path)
 
 
@@ -87,7 +87,7 @@ def test_another_artefact_is_refused(tmp_path):
     with pytest.raises(InputError, match="not an artefact of this pipeline"):
         artifacts.read_table("routes", foreign)
     foreign.write_text("no parquet")
-    with pytest.raises(InputError, match="not a readable Parquet file"):
+    with pytest.raises(InputError, match="not readable as Parquet"):
         artifacts.read_table("routes", foreign)
 
 
@@ -115,12 +115,12 @@ def test_same_content_same_bytes(tmp_path):
 def test_weights_round_trip_and_damage(tmp_path):
     path = tmp_path / "w.safetensors"
     artifacts.write_weights(path, {"a": torch.arange(3.0)}, {"seed": 0}, task="t")
-    tensors, notes = artifacts.read_weights(path)
+    tensors, notes = reading.read_weights(path)
     assert tensors["a"].tolist() == [0.0, 1.0, 2.0]
     assert notes["task"] == "t"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(InputError, match="not readable as safetensors"):
-        artifacts.read_weights(path)
+        reading.read_weights(path)
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])

@@ -1,7 +1,5 @@
 """Failures of the disk: one line that says where and what to do, and nothing half-written."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,20 +19,6 @@ def main(argv=None):
 
 cli.run(main)
 """
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 KB that holds one finished artefact."""
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("only root may mount a small disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if subprocess.run(["mount", *options], capture_output=True).returncode:
-        pytest.skip("this machine does not let root mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk(small_disk):

@@ -30,7 +30,7 @@ def test_exponents_without_a_point_are_numbers(tmp_path, text, value):
 def test_a_key_given_twice_is_a_fault(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"c\.yaml: not valid YAML: the key '\w' is given twice"):
+    with pytest.raises(InputError, match=r"c\.yaml: not valid YAML: .*the key '\w' is given twice"):
         read_yaml(path)
 
 

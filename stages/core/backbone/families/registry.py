@@ -6,13 +6,13 @@ vision encoder's states. Everything else (slots, losses, experts, routing) is co
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from stages.core.backbone.families import idefics3, internvl, llava, llava_next, qwen_vl
 from stages.core.backbone.families.base import Family
 from stages.core.base.errors import unknown
+from stages.core.base.reading import read_object
 
 FAMILIES: dict[str, type[Family]] = {  # by model_type of config.json
     "idefics3": idefics3.Idefics3,
@@ -37,5 +37,5 @@ def load(path: Path, config: Any, settings: dict[str, Any]) -> Family:
     """
     if config.model_type not in FAMILIES:
         raise unknown("model family", config.model_type, FAMILIES, str(path / "config.json"))
-    stored = json.loads((path / "preprocessor_config.json").read_text())
+    stored = read_object(path / "preprocessor_config.json")
     return FAMILIES[config.model_type](path, config, stored, settings)
