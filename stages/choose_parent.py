@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{args.features}: features of task {rows.task!r}, expected {args.task!r}."
         )
     models = autoencoder.load_all(routers, earlier, rows, args.features)
-    losses = {model.task: float(autoencoder.losses(model, rows.z).mean()) for model in models}
+    losses = {model.task: float(autoencoder.losses_of(model, rows.z).mean()) for model in models}
     thresholds = autoencoder.read_thresholds(threshold_files, earlier) if required else None
     inputs = {"features": args.features}
     inputs |= {f"router/{task}": path for task, path in zip(earlier, routers, strict=True)}

@@ -1,8 +1,8 @@
 """Sequence features of samples from the untouched backbone (D-MoLE, Eqs. 6-7).
 
-Reads rows and the backbone; writes one vector ``z`` per sample: the image half (max over the
-vision encoder's last hidden states of the thumbnail) and the text half (max over the language
-model's last hidden states of the bare question), concatenated and L2-normalised.
+Reads rows and the backbone; writes one vector ``z`` per sample, an image half (of the thumbnail)
+and a text half (of the question), made as ``features.style`` says. Rows of a subset are also
+written in ``features.wordings`` other wordings each, for the routers that learn from them.
 
     python -m stages.extract_features --rows results/pocket/seed0/subsets/signs_ocr.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\
@@ -13,13 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from stages.core.backbone.features import extract_features
 from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.data.markers import without_places
+from stages.core.dmole.rewording import rewordings
 
-if TYPE_CHECKING:
-    pass
+
+def texts_of(rows: list[dict[str, Any]], kind: str, count: int) -> list[list[str]]:
+    """The first question of each row, and so many other wordings of it.
+
+    Args:
+        kind: the task's kind, which says what may be asked instead.
+    """
+    import numpy as np
+
+    found = []
+    for row in rows:
+        question = without_places(row["turns"][0]["question"])
+        random = np.random.default_rng(list(row["sample_id"].encode()))
+        found.append([question, *rewordings(question, kind, count, random)])
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,20 +44,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "features", "backbone")
     rows = artifacts.read_table("data", args.rows).to_pylist()
+    task = artifacts.task_record(args.rows)
+    subset = artifacts.metadata(args.rows)["provenance"].get("stage") == "sample_subset"
+    style = dict(used["features"])
+    wordings = style.pop("wordings")
+    texts = texts_of(rows, task["kind"], wordings if subset else 0)
 
-    from stages.core.backbone.features import feature_sizes
+    from stages.core.backbone.features import extract_features, feature_sizes
     from stages.core.backbone.load import load_backbone
 
     backbone = load_backbone(args.backbone, used["backbone"])
-    z = extract_features(backbone, rows, **used["features"])
+    z = extract_features(backbone, rows, texts=texts, **style)
     if not distributed.is_first():
         return
+    names = [
+        (row["sample_id"], k) for row, own in zip(rows, texts, strict=True) for k in range(len(own))
+    ]
     vision_dim, text_dim = feature_sizes(backbone)
     artifacts.write_table(
         "features",
         args.out,
-        [{"sample_id": row["sample_id"], "z": z[i]} for i, row in enumerate(rows)],
-        task=artifacts.task_of(args.rows),
+        [{"sample_id": name, "wording": k, "z": z[i]} for i, (name, k) in enumerate(names)],
+        task=task["name"],
         vision_dim=vision_dim,
         text_dim=text_dim,
         provenance=provenance.record(

@@ -1,7 +1,8 @@
-"""Fit the router of one task: an autoencoder of its features and a threshold (Eqs. 8-9).
+"""Fit the router of one task and its threshold: an autoencoder of its features (Eqs. 8-9), or the
+features themselves as neighbours (``router.kind``).
 
 Reads   features/{task}.parquet (rows of the subset)
-Writes  routers/{task}.safetensors: the autoencoder
+Writes  routers/{task}.safetensors: the autoencoder, or the neighbours
         routers/{task}.json: the threshold, how it came about, and quantiles of the losses on rows
         inside and outside the fit. Edit ``threshold`` there and run again: only what depends on
         it is made anew.
@@ -23,7 +24,8 @@ from stages.core.base.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.core.dmole.autoencoder import Autoencoder
+    from stages.core.dmole.autoencoder import Autoencoder, Features
+    from stages.core.dmole.neighbours import Neighbours
 
 
 def fit_router(
@@ -71,6 +73,7 @@ def fit_router(
     value = float(np.quantile(calibrating, threshold["quantile"]))
     return model, {
         "task": task,
+        "kind": "autoencoder",
         "n": len(z),
         "dim": model.dim,
         "hidden": router["hidden"],
@@ -91,6 +94,52 @@ def fit_router(
     }
 
 
+def fit_neighbours(
+    features: Features, seed: int, *, router: Mapping[str, Any], threshold: Mapping[str, Any]
+) -> tuple[Neighbours, dict[str, Any]]:
+    """The neighbours of one task and the content of its JSON, without provenance.
+
+    The threshold is ``threshold.factor`` times the ``threshold.quantile`` of the losses of the
+    task's rows, each left out of the images in turn.
+
+    Raises:
+        InputError: features of another style, or too few rows.
+    """
+    import numpy as np
+
+    from stages.core.dmole import autoencoder, neighbours
+
+    task, z = features.task, features.z
+    if features.vision_dim is None:
+        raise InputError(f"task {task!r}: the features do not say how wide their image half is.")
+    wordings = features.wordings.reshape(len(z), -1, z.shape[1])
+    if router["samples"] is not None and router["samples"] < len(z):
+        random = np.random.default_rng([seed, *task.encode()])
+        chosen = np.sort(random.choice(len(z), router["samples"], replace=False))
+        z, wordings = z[chosen], wordings[chosen]
+    model = neighbours.fit(
+        z, wordings.reshape(-1, z.shape[1]), features.vision_dim, task, threshold["quantile"]
+    )
+    own = neighbours.own_losses(model)
+    value = float(np.quantile(own, threshold["quantile"]))
+    return model, {
+        "task": task,
+        "kind": neighbours.KIND,
+        "n": len(z),
+        "dim": model.dim,
+        "wordings": len(model.texts),
+        "threshold": threshold["factor"] * value,
+        "calibration": {
+            "method": "left_out",
+            "folds": None,
+            "quantile": threshold["quantile"],
+            "factor": threshold["factor"],
+            "quantile_value": value,
+        },
+        "losses": {"in_fold": None, "out_of_fold": autoencoder.summary(own)},
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__)
@@ -101,13 +150,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "router", "threshold")
 
-    from stages.core.dmole import autoencoder
+    from stages.core.dmole import autoencoder, neighbours
 
     rows = autoencoder.read_features(args.features)
-    model, content = fit_router(rows.z, rows.task, args.seed, **used)
+    if used["router"]["kind"] == neighbours.KIND:
+        model, content = fit_neighbours(rows, args.seed, **used)
+    else:
+        model, content = fit_router(rows.z, rows.task, args.seed, **used)
     origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
     artifacts.write_json("router", args.out_json, content | {"provenance": origin})
-    autoencoder.save(model, args.out_weights, origin)
+    save = neighbours.save if used["router"]["kind"] == neighbours.KIND else autoencoder.save
+    save(model, args.out_weights, origin)
 
 
 if __name__ == "__main__":

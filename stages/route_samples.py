@@ -89,7 +89,7 @@ def _routed_rows(args: argparse.Namespace, routing: Mapping[str, Any], ids: list
         )
     models = autoencoder.load_all(cli.paths(args.routers), args.tasks, features, args.features)
     thresholds = autoencoder.read_thresholds(cli.paths(args.thresholds), args.tasks)
-    losses = np.stack([autoencoder.losses(model, features.z) for model in models], axis=1)
+    losses = np.stack([autoencoder.losses_of(model, features.z) for model in models], axis=1)
     parents = _parents(args) if routing["second"] == "parent" else None
     return route_by_threshold(losses, thresholds, ids, routing, parents)
 

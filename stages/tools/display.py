@@ -129,22 +129,27 @@ def router(content: Mapping[str, Any]) -> Iterator[RenderableType]:
     computed = fitted["factor"] * fitted["quantile_value"]
     yield Text(f"Router of task {content['task']}", STRONG)
     dim = content["dim"]
-    yield (
-        f"autoencoder {dim} → {content['hidden']} → {dim} ({content['output']}), "
-        f"{content['steps']:,} steps on {content['n']} rows"
-    )
-    rows = f"left-out rows ({fitted['folds']} folds)" if fitted["folds"] else "the rows of the fit"
+    if content.get("kind") == "neighbours":
+        yield f"neighbours: {content['n']} images, {content['wordings']} wordings, {dim} numbers each"
+        rows = "its rows, each left out"
+    else:
+        yield (
+            f"autoencoder {dim} → {content['hidden']} → {dim} ({content['output']}), "
+            f"{content['steps']:,} steps on {content['n']} rows"
+        )
+        folds = fitted["folds"]
+        rows = f"left-out rows ({folds} folds)" if folds else "the rows of the fit"
     yield (
         f"threshold {number(computed)} = {fitted['factor']:g} × {number(fitted['quantile_value'])} "
         f"(the {fitted['quantile']:g} quantile of the losses of {rows})"
     )
     if not isclose(threshold, computed, rel_tol=1e-6):
         yield Text(f"but edited by hand: the threshold in force is {number(threshold)}", STRONG)
-    inside, outside = content["losses"]["in_fold"], content["losses"]["out_of_fold"] or {}
+    inside, outside = (content["losses"][name] or {} for name in ("in_fold", "out_of_fold"))
     made = table("loss", "in fold", "/ threshold", "out of fold", "/ threshold")
     for key in ("min", *PERCENTILES, "max", "mean", "std"):
         cells = []
-        for value in (inside[key], outside.get(key)):
+        for value in (inside.get(key), outside.get(key)):
             cells += [number(value), number(value if value is None else value / threshold)]
         made.add_row(key, *cells)
     yield made

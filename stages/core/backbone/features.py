@@ -92,7 +92,10 @@ def extract_features(
     every = [text for own in asked for text in own]
     with torch.inference_mode():
         vision = _in_batches(
-            rows, batch_size, lambda part: _of_images(backbone, part, style), feature_sizes(backbone)[0]
+            rows,
+            batch_size,
+            lambda part: _of_images(backbone, part, style),
+            feature_sizes(backbone)[0],
         )
         text = _in_batches(
             every,

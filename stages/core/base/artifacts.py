@@ -45,7 +45,13 @@ DATA = pa.schema(
         ("height", pa.int32()),
     ]
 )
-FEATURES = pa.schema([("sample_id", pa.string()), ("z", pa.list_(pa.float32()))])
+FEATURES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("wording", pa.int32()),  # 0: as the row asks; from 1, other words for the same
+        ("z", pa.list_(pa.float32())),
+    ]
+)
 PROFILE = pa.schema(
     [
         ("tower", pa.string()),

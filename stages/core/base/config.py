@@ -34,8 +34,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "router.min_steps": 0,
         "threshold.calibration": "train",
     },
-    # Measured on the pocket stream (README): experts answer beside the parent they learnt beside.
-    "recommended": {"routing.second": "parent"},
+    # Measured on the pocket stream: experts answer beside the parent they learnt beside, and
+    # routers know a request in other words (docs/decisions/04 and 09).
+    "recommended": {
+        "routing.second": "parent",
+        "features.style": "meaning",
+        "features.wordings": 4,
+        "router.kind": "neighbours",
+        "router.samples": 256,
+        "threshold.quantile": 0.95,
+        "threshold.factor": 1.5,
+    },
 }
 
 

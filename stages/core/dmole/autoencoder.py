@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
+from stages.core.dmole import neighbours
+from stages.core.dmole.neighbours import Neighbours
 
 OUTPUTS = ("identity", "sigmoid")  # what bounds a reconstruction
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's JSON
@@ -27,11 +29,17 @@ QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's
 
 @dataclass(frozen=True)
 class Features:
-    """Feature rows of one task: ``z`` is a float32 array (n, d) in the order of ``sample_ids``."""
+    """Feature rows of one task: ``z`` is a float32 array (n, d) in the order of ``sample_ids``.
+
+    ``wordings`` (m, d) are rows of the same samples asked in other words; ``vision_dim`` is the
+    width of the image half, None where the file does not say it.
+    """
 
     task: str
     sample_ids: list[str]
     z: np.ndarray
+    wordings: np.ndarray
+    vision_dim: int | None
 
 
 def read_features(path: Path) -> Features:
@@ -51,7 +59,10 @@ def read_features(path: Path) -> Features:
     rows = np.array(z.flatten(), dtype=np.float32).reshape(len(ids), lengths.pop())
     if broken := [name for name, row in zip(ids, rows, strict=True) if not np.isfinite(row).all()]:
         raise InputError(f"{path}: sample {broken[0]!r} has a feature that is not finite.")
-    return Features(artifacts.task_of(path), ids, rows)
+    worded = np.array([number or 0 for number in table["wording"].to_pylist()]) > 0
+    asked = [name for name, other in zip(ids, worded, strict=True) if not other]
+    vision_dim = artifacts.metadata(path).get("vision_dim")
+    return Features(artifacts.task_of(path), asked, rows[~worded], rows[worded], vision_dim)
 
 
 class Autoencoder(nn.Module):
@@ -129,6 +140,11 @@ def fit(
         F.mse_loss(model(target), target).backward()
         optimizer.step()
     return model.requires_grad_(False)
+
+
+def losses_of(router: Autoencoder | Neighbours, z: np.ndarray) -> np.ndarray:
+    """Loss of each row of ``z`` (n, d) under a router of either kind, (n,)."""
+    return neighbours.losses(router, z) if isinstance(router, Neighbours) else losses(router, z)
 
 
 @_one_thread()
@@ -218,17 +234,23 @@ def load(path: Path) -> Autoencoder:
     return model.requires_grad_(False)
 
 
+def load_router(path: Path) -> Autoencoder | Neighbours:
+    """A router of either kind."""
+    _, notes = reading.read_weights(path)
+    return neighbours.load(path) if notes.get("kind") == neighbours.KIND else load(path)
+
+
 def load_all(
     paths: Sequence[Path], tasks: Sequence[str], features: Features, source: Path
-) -> list[Autoencoder]:
-    """The autoencoders of ``tasks``, one file each in the same order, for rows of ``features``.
+) -> list[Autoencoder | Neighbours]:
+    """The routers of ``tasks``, one file each in the same order, for rows of ``features``.
 
     Raises:
         InputError: a router of another task, or of other dimensions than the features of ``source``
             (both files are named).
     """
     _one_each(paths, tasks, "--routers")
-    models = [load(path) for path in paths]
+    models = [load_router(path) for path in paths]
     for model, path, task in zip(models, paths, tasks, strict=True):
         _expect_task(path, model.task, task)
         if model.dim != features.z.shape[1]:

@@ -67,16 +67,16 @@ def rewordings(prompt: str, kind: str, count: int, random: np.random.Generator) 
 def _reworded(prompt: str, kind: str, random: np.random.Generator) -> str:
     question, *middle, hint = prompt.split("\n") if "\n" in prompt else (prompt, "")
     changes = random.choice(["hint", "synonyms", "frame", "typing"], random.integers(1, 4), False)
+    referent = _REFERENT.search(question)
     if kind == "captioning" and random.random() < 0.5:
         question = str(random.choice(CAPTIONS))
-    referent = _REFERENT.search(question)
-    if kind == "grounding" and referent and random.random() < 0.5:
+    elif kind == "grounding" and referent and random.random() < 0.5:
         question = str(random.choice(BOXES)).replace("{}", referent[1])
+    elif "synonyms" in changes:
+        question = _with_synonyms(question, random)
     if "hint" in changes and hint:
         others = OPTION_HINTS if kind == "choice_vqa" else SHORT_HINTS
         hint = "" if random.random() < 0.5 else str(random.choice(others))
-    if "synonyms" in changes:
-        question = _with_synonyms(question, random)
     if "frame" in changes and question:
         inner = question[0].lower() + question[1:]
         question = str(random.choice(FRAMES)).replace("{}", inner)

@@ -77,17 +77,21 @@ def draw_losses(routers: dict[str, dict]) -> Figure:
     panel, rows = axes[0, 0], []
     for y, router in enumerate(routers.values()):
         losses = router["losses"]
-        rows.append((y - 0.19, losses["in_fold"], IN_FOLD))
+        if losses["in_fold"]:
+            rows.append((y - 0.19, losses["in_fold"], IN_FOLD))
         if losses["out_of_fold"]:
             rows.append((y + 0.19, losses["out_of_fold"], SEEN))
         panel.plot([router["threshold"]] * 2, [y - 0.42, y + 0.42], color=ACCENT, linewidth=2.2)
     boxes(panel, rows, 0.28)
     log_axis(panel)
     category_ticks(panel, tasks)
-    panel.set_xlabel("reconstruction loss (mean squared error per feature, log scale)")
-    held_out = any(router["losses"]["out_of_fold"] for router in routers.values())
+    panel.set_xlabel("loss (reconstruction error, or distance to the task's rows; log scale)")
+    fitted, held_out = (
+        any(router["losses"][name] for router in routers.values())
+        for name in ("in_fold", "out_of_fold")
+    )
     entries = [
-        (IN_FOLD, "s", "rows the autoencoder was fitted on"),
+        *([(IN_FOLD, "s", "rows the autoencoder was fitted on")] if fitted else []),
         *([(SEEN, "s", "rows it has not seen (out of fold)")] if held_out else []),
         (ACCENT, "|", "threshold"),
     ]
@@ -117,9 +121,9 @@ def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
     rows = []
     for task, router in routers.items():
         rule, losses = router["calibration"], router["losses"]
-        held = losses["out_of_fold"]
+        inside, held = losses["in_fold"], losses["out_of_fold"]
         numbers = (
-            losses["in_fold"]["p50"],
+            inside["p50"] if inside else None,
             held["p50"] if held else None,
             rule["quantile_value"],
             router["threshold"],

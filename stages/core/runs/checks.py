@@ -42,6 +42,11 @@ def _check_run(runs: Runs, name: str) -> None:
             f"{name}: routing.second is 'parent', but there are no parents, because "
             "transfer.enabled is false; set routing.second to rank or none."
         )
+    style = runs.config_of(name)["features"]["style"]
+    if runs.config_of(name)["router"]["kind"] == "neighbours" and style != "meaning":
+        raise InputError(
+            f"{name}: router.kind neighbours needs features.style meaning, not {style}."
+        )
     if sorted(runs.tasks(name)) != sorted(runs.config["tasks"]):
         raise InputError(
             f"variants.{name}.set.tasks: must be the stream's tasks in another order: "

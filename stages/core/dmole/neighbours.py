@@ -1,0 +1,113 @@
+"""Router of one task without training: how near a row is to the task's own rows.
+
+For features of ``style: meaning``, whose halves have length 1. The image distance is the mean
+cosine distance to the nearest :data:`NEAREST` images of the task, in units of what its own images
+have among themselves (a quantile of theirs, each left out in turn). The text distance is the one to
+the nearest wording, in units of :data:`TEXT_UNIT`. A row's loss is the sum of both: the same images
+with another request are as foreign as the same request over other images.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.core.base import artifacts, reading
+from stages.core.base.errors import InputError
+
+KIND = "neighbours"
+NEAREST = 3  # images that a distance is averaged over
+TEXT_UNIT = 0.5  # cosine distance at which two requests stop being alike (docs/decisions)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """``images`` (n, d_v) and ``texts`` (m, d_t), float32 rows of length 1 (images of rows without
+    one are zeros); ``unit``, the image distance that counts as 1."""
+
+    task: str
+    images: np.ndarray
+    texts: np.ndarray
+    unit: float
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature row."""
+        return self.images.shape[1] + self.texts.shape[1]
+
+
+def fit(z: np.ndarray, wordings: np.ndarray, vision_dim: int, task: str, q: float) -> Neighbours:
+    """The router of a task.
+
+    Args:
+        z: float32 (n, d_v + d_t), its rows as they are asked.
+        wordings: float32 (m, d_v + d_t), the same rows in other words.
+        vision_dim: d_v.
+        q: quantile of the image distances within the task that is their unit.
+
+    Raises:
+        InputError: one row, which has no neighbour.
+    """
+    if len(z) < 2:
+        raise InputError(
+            f"task {task!r}: {len(z)} row has no neighbours; raise subset.min_samples."
+        )
+    images = np.ascontiguousarray(z[:, :vision_dim])
+    texts = np.unique(np.concatenate([z, wordings])[:, vision_dim:], axis=0)
+    unit = float(np.quantile(_left_out(images), q))
+    # images that are all the same have no spread of their own
+    return Neighbours(task, images, texts, max(unit, float(np.finfo(np.float32).eps)))
+
+
+def _left_out(images: np.ndarray) -> np.ndarray:
+    """Image distance of each row to the others, (n,)."""
+    distances = 1 - images.astype(np.float64) @ images.T.astype(np.float64)
+    np.fill_diagonal(distances, np.inf)
+    nearest = min(NEAREST, len(images) - 1)
+    return np.sort(distances, axis=1)[:, :nearest].mean(axis=1)
+
+
+def own_losses(router: Neighbours) -> np.ndarray:
+    """Losses of the rows that the router was made of, each left out in turn, (n,). Their wording is
+    among its own, so that only images count."""
+    return _left_out(router.images) / router.unit
+
+
+def losses(router: Neighbours, z: np.ndarray) -> np.ndarray:
+    """Loss of each row of ``z`` (n, d_v + d_t), (n,); rows do not depend on each other."""
+    images, texts = router.images.astype(np.float64), router.texts.astype(np.float64)
+    width = images.shape[1]
+    found = np.empty(len(z))
+    for i, row in enumerate(z.astype(np.float64)):
+        nearest = np.sort(1 - images @ row[:width])[:NEAREST].mean()
+        found[i] = nearest / router.unit + (1 - texts @ row[width:]).min() / TEXT_UNIT
+    return np.maximum(found, 0)
+
+
+# --- File ----------------------------------------------------------------------------------------
+
+
+def save(router: Neighbours, path: Path, provenance: dict) -> None:
+    """Write the rows, the task and the unit as safetensors."""
+    import torch
+
+    tensors = {"images": torch.from_numpy(router.images), "texts": torch.from_numpy(router.texts)}
+    notes = {"kind": KIND, "task": router.task, "unit": repr(router.unit)}
+    artifacts.write_weights(path, tensors, provenance, **notes)
+
+
+def load(path: Path) -> Neighbours:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        InputError: not such a file.
+    """
+    tensors, notes = reading.read_weights(path)
+    try:
+        images, texts = tensors["images"].numpy(), tensors["texts"].numpy()
+        unit = float(notes["unit"])
+        if not (images.ndim == texts.ndim == 2 and len(images) and len(texts) and unit > 0):
+            raise ValueError("rows or unit out of range")
+        return Neighbours(notes["task"], images, texts, unit)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a router's neighbours: {error}. Fit it again.") from None
