@@ -130,7 +130,7 @@ def router(content: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text(f"Router of task {content['task']}", STRONG)
     dim = content["dim"]
     if content.get("kind") == "neighbours":
-        yield f"neighbours: {content['n']} images, {content['wordings']} wordings, {dim} numbers each"
+        yield f"neighbours: {content['n']} images, {content['wordings']} wordings, {dim} numbers"
         rows = "its rows, each left out"
     else:
         yield (

@@ -69,7 +69,7 @@ def extract_features(
     backbone: Backbone,
     rows: list[dict[str, Any]],
     *,
-    style: str,
+    style: str = "max",
     normalize: bool,
     batch_size: int,
     texts: Sequence[Sequence[str]] | None = None,
