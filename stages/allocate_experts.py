@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base import artifacts, cli, config, edits, provenance
 from stages.core.dmole.allocation import allocate_experts
 
 KEYS = (
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="allocation to write")
     args = parser.parse_args(argv)
+    edits.refuse_edited(args.out)
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     slots = artifacts.read_table("profile", args.profile).to_pylist()
     notes = artifacts.metadata(args.profile)
