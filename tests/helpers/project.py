@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.core.base.edits import sealed
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
@@ -103,9 +105,9 @@ class Project:
 
 
 def transfer(task: str, parent: str | None) -> dict:
-    """A hand-made transfer file."""
+    """A transfer file as the stage would write it."""
     before = list(PARENTS)[: list(PARENTS).index(task)]
-    return {
+    content = {
         "task": task,
         "step": len(before) + 1,
         "parent": parent,
@@ -114,6 +116,7 @@ def transfer(task: str, parent: str | None) -> dict:
         "thresholds": None,
         "provenance": {},
     }
+    return sealed(content)
 
 
 def jobs(text: str) -> list[Job]:
