@@ -5,13 +5,17 @@ from stages.core.base.edits import ADVICE, EDITABLE, is_edited
 
 def edited_files():
     """The edited files of this configuration, each with the rule that makes it."""
-    made_by = {file: writer(name) for name in EDITABLE for file in all_of("report", name)}
+    made_by = {
+        file: writer(name) for name in EDITABLE for file in all_of("report", name)
+    }
     return {file: rule for file, rule in made_by.items() if is_edited(file)}
 
 
 EDITED = edited_files() if workflow.is_main_process else {}
 for file, rule_name in EDITED.items():
-    logger.warning(f"edited: {file} (if {rule_name} had to make it again, the run would stop)")
+    logger.warning(
+        f"edited: {file} (if {rule_name} had to make it again, the run would stop)"
+    )
 
 
 def stop_before_overwriting():
@@ -24,7 +28,13 @@ def stop_before_overwriting():
     if workflow.touch:
         return
     outputs = [file for job in workflow.dag.needrun_jobs() for file in job.output]
-    lost = [f"  {file}: made by {EDITED[file]}" for file in sorted(outputs) if file in EDITED]
+    lost = [
+        f"  {file}: made by {EDITED[file]}"
+        for file in sorted(outputs)
+        if file in EDITED
+    ]
     if lost:
         listed = "\n".join(lost)
-        raise WorkflowError(f"error: edited files would be overwritten:\n{listed}\n{ADVICE}")
+        raise WorkflowError(
+            f"error: edited files would be overwritten:\n{listed}\n{ADVICE}"
+        )
