@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.dmole import decisions
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -108,12 +109,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs |= {f"state/{name}": path for name, path in states.items()}
     inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
     inputs |= {f"match/{path.stem}": path for path in args.match or []}
+    allocation = args.allocation and decisions.read_allocation(args.allocation, args.task)
+    earlier = args.tasks[: args.tasks.index(args.task)]
+    transfer = args.transfer and decisions.read_transfer(args.transfer, args.task, earlier)
 
     from stages.core.backbone.load import load_backbone
     from stages.core.experts.job import Job
     from stages.core.experts.ranks import mean_size
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    if allocation:
+        keys_there = {slot.key for slot in backbone.slots}
+        decisions.check_fit(allocation, args.allocation, keys_there, used["expert"])
     record = provenance.record(
         "train_expert",
         inputs,
@@ -128,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.tasks,
         used,
         backbone.slots,
-        args.allocation and artifacts.read_json("allocation", args.allocation),
-        args.transfer and artifacts.read_json("transfer", args.transfer),
+        allocation,
+        transfer,
         mean_size(matched) if matched else None,
         args.seed,
     )

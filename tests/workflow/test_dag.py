@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.helpers import cmit_tree
-from tests.helpers.project import PARENTS, Project, transfer
+from tests.helpers.decisions import PARENTS, transfer
+from tests.helpers.project import Project
 
 TASKS = list(PARENTS)
 

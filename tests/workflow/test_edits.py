@@ -7,24 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.base.edits import sealed
+from stages.tools import discard_edits
+from tests.helpers.decisions import allocation, router, transfer
 from tests.helpers.project import HERE, Project
 
 SEED = "results/tiny/seed0"
 ROUTER = f"{SEED}/routers/tiny_choice.json"
 ALLOCATION = f"{SEED}/allocations/tiny_choice.json"
 TRANSFER = f"{SEED}/transfers/tiny_choice.json"
-EDIT = json.dumps(sealed({"threshold": 1.0}) | {"threshold": 2.0})
+EDITS = {
+    ROUTER: json.dumps(router("tiny_choice") | {"threshold": 2.0}),
+    ALLOCATION: json.dumps(allocation("tiny_choice") | {"budget": 1}),
+    TRANSFER: json.dumps(transfer("tiny_choice", "tiny_caption") | {"parent": None}),
+}
 
 
 @pytest.fixture
 def edited(finished: Project) -> Project:
     """All outputs are there, and three of them edited."""
-    for file in (ROUTER, ALLOCATION, TRANSFER):
-        (finished.folder / file).write_text(EDIT)
-    (finished.folder / TRANSFER).write_text(
-        (finished.folder / "transfers/tiny_choice.json").read_text().replace("0.1", "0.2")
-    )
+    for file, text in EDITS.items():
+        (finished.folder / file).write_text(text)
     return finished
 
 
@@ -74,7 +76,7 @@ def test_nothing_is_named_where_nothing_was_edited(pretended: Project) -> None:
 
 def test_a_run_that_only_reads_the_edits_goes_on(edited: Project) -> None:
     assert run(edited).returncode == 0
-    assert (edited.folder / ROUTER).read_text() == EDIT
+    assert (edited.folder / ROUTER).read_text() == EDITS[ROUTER]
     assert edited.plan() == []
 
 
@@ -119,7 +121,7 @@ def test_a_run_of_other_jobs_goes_on(edited: Project) -> None:
 def test_touch_accepts_edits(edited: Project) -> None:
     change_code(edited, "fit_router.py")
     assert edited.snakemake("--touch").returncode == 0
-    assert (edited.folder / ROUTER).read_text() == EDIT
+    assert (edited.folder / ROUTER).read_text() == EDITS[ROUTER]
     assert edited.plan() == []
 
 
@@ -130,5 +132,43 @@ def test_a_job_that_failed_has_not_touched_edits_of_others(edited: Project) -> N
     failing.write_text("python() { return 1; }\n")
     done = edited.snakemake("--keep-going", BASH_ENV=str(failing))
     assert done.returncode == 1 and "would be overwritten" not in shown(done)
-    assert (edited.folder / ALLOCATION).read_text() == EDIT
+    assert (edited.folder / ALLOCATION).read_text() == EDITS[ALLOCATION]
     assert edited.plan() != []
+
+
+def test_a_discarded_edit_is_made_again(edited: Project) -> None:
+    discard_edits.main([str(edited.folder / ALLOCATION)])
+    jobs = {(job.rule, job.task) for job in edited.plan()}
+    assert ("allocate_experts", "tiny_choice") in jobs
+    assert not {rule for rule, _ in jobs} & {"fit_router", "choose_parent"}
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "message"),
+    [
+        (
+            TRANSFER,
+            transfer("tiny_choice", None) | {"parent": "tiny_ground"},
+            "is not learnt before",
+        ),
+        (ROUTER, router("tiny_choice") | {"threshold": -1}, "threshold: -1 is less than"),
+        (
+            ROUTER,
+            router("tiny_choice") | {"threshold": float("inf")},
+            "threshold: inf is no number",
+        ),
+        (
+            ALLOCATION,
+            allocation("tiny_ground") | {"budget": 1},
+            "of task 'tiny_ground', expected 'tiny_choice'",
+        ),
+    ],
+)
+def test_an_edit_that_makes_no_sense_ends_at_once(
+    finished: Project, file: str, edit: dict, message: str
+) -> None:
+    (finished.folder / file).write_text(json.dumps(edit))
+    done = finished.snakemake("-n")
+    assert done.returncode == 1
+    (line,) = (line for line in shown(done).splitlines() if "error: " in line)
+    assert file in line and message in line

@@ -1,10 +1,12 @@
 """What an edit runs again: the stages that import or read what was edited, and what follows."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import decisions
 from tests.helpers.project import Project
 
 
@@ -56,7 +58,7 @@ def test_editing_one_method_leaves_the_others(finished: Project) -> None:
 
 def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) -> None:
     router = finished.folder / "results/tiny/seed0/routers/tiny_choice.json"
-    router.write_text("{}")
+    router.write_text(json.dumps(decisions.router("tiny_choice") | {"threshold": 2.0}))
     jobs = ran(finished)
     assert {rule for rule, _, _ in jobs} == {
         "route_samples",

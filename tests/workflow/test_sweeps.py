@@ -9,7 +9,8 @@ import yaml
 from stages.core.base.config import complete
 from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs
-from tests.helpers.project import PARENTS, Project
+from tests.helpers.decisions import PARENTS
+from tests.helpers.project import Project
 
 SWEEPS = sorted(Path("workflow/config/sweeps").glob("*.yaml"))
 TASKS = list(PARENTS)

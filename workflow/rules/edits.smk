@@ -1,21 +1,33 @@
-"""What people edited: every run names it, and none overwrites it."""
+"""What people edited: every run names it, and none overwrites it. Files that the configuration puts
+in place of what a stage decides."""
 
 from stages.core.base.edits import ADVICE, EDITABLE, is_edited
+from stages.core.dmole.decisions import read_decision
+from stages.core.runs.stage_table import OVERRIDES, rule_of
+
+MAKERS = {rule_of(writer(name)) for name in EDITABLE} | {"take_override"}
 
 
-def edited_files():
-    """The edited files of this configuration, each with the rule that makes it."""
-    made_by = {
-        file: writer(name) for name in EDITABLE for file in all_of("report", name)
-    }
-    return {file: rule for file, rule in made_by.items() if is_edited(file)}
+def check_edits():
+    """Name the edited files of this configuration, and the rules that make them; end if one makes
+    no sense."""
+    for made in runs.made:
+        file = f"{ROOT}/{runs.file(made)}"
+        if made.artefact in EDITABLE and is_edited(file):
+            tasks = runs.tasks(split_scope(made.scope)[1])
+            earlier = tasks[: tasks.index(made.task)]
+            try:
+                read_decision(made.artefact, file, made.task, earlier)
+            except InputError as error:
+                raise WorkflowError(f"error: {error}") from None
+            by = rule_of(made.stage)
+            logger.warning(
+                f"edited: {file} (if {by} had to make it again, the run would stop)"
+            )
 
 
-EDITED = edited_files() if workflow.is_main_process else {}
-for file, rule_name in EDITED.items():
-    logger.warning(
-        f"edited: {file} (if {rule_name} had to make it again, the run would stop)"
-    )
+if workflow.is_main_process:
+    check_edits()
 
 
 def stop_before_overwriting():
@@ -27,14 +39,45 @@ def stop_before_overwriting():
     """
     if workflow.touch:
         return
-    outputs = [file for job in workflow.dag.needrun_jobs() for file in job.output]
-    lost = [
-        f"  {file}: made by {EDITED[file]}"
-        for file in sorted(outputs)
-        if file in EDITED
-    ]
+    planned = [job for job in workflow.dag.needrun_jobs() if job.rule.name in MAKERS]
+    lost = sorted(
+        f"  {file}: made by {job.rule.name}"
+        for job in planned
+        for file in job.output
+        if file.endswith(".json") and is_edited(file)
+    )
     if lost:
         listed = "\n".join(lost)
         raise WorkflowError(
             f"error: edited files would be overwritten:\n{listed}\n{ADVICE}"
         )
+
+
+ARTEFACT_IN = {os.path.dirname(artefact(name).path): name for name in OVERRIDES}
+
+
+def override_of(wildcards):
+    """The file that the configuration puts in place of an artefact."""
+    files = runs.overrides(ARTEFACT_IN[wildcards.folder], run_of(wildcards))
+    return files.get(wildcards.task, [])
+
+
+rule take_override:
+    input:
+        override_of,
+    output:
+        f"{ROOT}/{{scope}}/{{folder}}/{{task}}.override.json",
+    log:
+        f"{ROOT}/logs/take_override/{{scope}}/{{folder}}/{{task}}.log",
+    wildcard_constraints:
+        folder="|".join(ARTEFACT_IN),
+    localrule: True
+    params:
+        artefact=lambda wildcards: ARTEFACT_IN[wildcards.folder],
+        earlier=lambda wildcards: (
+            earlier(wildcards) if wildcards.folder == "transfers" else []
+        ),
+        source=source_of("take_override"),
+    shell:
+        "python -m stages.take_override --artefact {params.artefact} --file {input:q}"
+        " --task {wildcards.task:q} --earlier {params.earlier:q} --out {output:q} > {log:q} 2>&1"

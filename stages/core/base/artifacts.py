@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.core.base import edits
-from stages.core.base.config import check
+from stages.core.base.config import check, check_finite
 from stages.core.base.errors import InputError
 
 VERSION = 1
@@ -219,6 +219,7 @@ def read_json(name: str, path: Path) -> dict:
         raise InputError(f"{path}: file not found.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from None
+    check_finite(content, str(path))
     check(content, name, str(path))
     return content
 

@@ -135,21 +135,21 @@ def _set(config: dict, dotted: str, value: Any) -> None:
     config[last] = value
 
 
-def _check_finite(value: Any, where: str, key: str = "") -> None:
+def check_finite(value: Any, where: str, key: str = "") -> None:
     """YAML has .nan and .inf; no key of ours can be one."""
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_finite(item, where, f"{key}.{name}" if key else str(name))
+            check_finite(item, where, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for item in value:
-            _check_finite(item, where, key)
+            check_finite(item, where, key)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: {key}: {value} is no number that can be used.")
 
 
 def complete(config: dict, where: str) -> dict:
     """A user's config checked, with the preset and then the defaults filled in."""
-    _check_finite(config, where)
+    check_finite(config, where)
     check(config, "config", where)
     filled = json.loads(json.dumps(config))
     for dotted, value in PRESETS[filled.get("preset", "recommended")].items():
@@ -183,7 +183,13 @@ def find_config(text: str) -> Path:
     return known[text]
 
 
-FREE = ("method_options", "training.per_task")  # mappings whose keys are the user's
+FREE = (
+    "method_options",
+    "training.per_task",
+    "overrides.allocation",
+    "overrides.router",
+    "overrides.transfer",
+)  # mappings whose keys are the user's
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:

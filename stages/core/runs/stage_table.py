@@ -10,6 +10,7 @@ A *run* is a name from ``methods``: a method, or a variant of one. Nothing here 
 
 from __future__ import annotations
 
+from stages.core.base.edits import EDITABLE
 from stages.core.runs.stage import (
     Artefact,
     Stage,
@@ -104,6 +105,28 @@ STAGES: dict[str, Stage] = {
         shared=True,
         ordered=True,
         local=True,
+    ),
+    "override_allocation": Stage(
+        config=("overrides.allocation",),
+        writes={"allocation": Artefact("allocations/{task}.override.json", "allocation")},
+        shared=True,
+        local=True,
+        rule="take_override",
+    ),
+    "override_router": Stage(
+        config=("overrides.router",),
+        writes={"router": Artefact("routers/{task}.override.json", "router")},
+        shared=True,
+        local=True,
+        rule="take_override",
+    ),
+    "override_transfer": Stage(
+        config=("overrides.transfer",),
+        writes={"transfer": Artefact("transfers/{task}.override.json", "transfer")},
+        shared=True,
+        ordered=True,
+        local=True,
+        rule="take_override",
     ),
     "train_expert": Stage(
         config=("expert", "training", "budget.ratio", *BACKBONE_KEYS),
@@ -213,7 +236,15 @@ backbone's files are among its inputs."""
 ALIASES = {"match": "allocation"}
 """Names under which a stage reads an artefact beside its own of that kind."""
 
-_WRITERS = {name: stage for stage, entry in STAGES.items() for name in entry.writes}
+OVERRIDES = {name: f"override_{name}" for name in EDITABLE}
+"""The stages that take an artefact from a file of the configuration, where it names one."""
+
+_WRITERS = {
+    name: stage
+    for stage, entry in STAGES.items()
+    for name in entry.writes
+    if stage not in OVERRIDES.values()
+}
 
 
 def writer(name: str) -> str:

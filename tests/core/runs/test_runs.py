@@ -1,12 +1,14 @@
 """Ownership of artefacts by hand-made variants, and the slices that stages see."""
 
+import json
+
 import pytest
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
 from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs, split_scope
-from stages.core.runs.stage_table import STAGES
+from stages.core.runs.stage_table import OVERRIDES, STAGES
 
 
 def plan(**changes: object) -> Runs:
@@ -51,7 +53,8 @@ def with_change(method: str, changed: dict, **others: object) -> Runs:
     return plan(variants=variants, methods=["changed"], **others)
 
 
-PER_TASK = [stage for stage, entry in STAGES.items() if not entry.summary]
+TAKEN = set(OVERRIDES.values())  # asked for only where the configuration names a file
+PER_TASK = [s for s, entry in STAGES.items() if not entry.summary and s not in TAKEN]
 
 
 def owned(method: str, changed: dict) -> set[str]:
@@ -256,3 +259,83 @@ def test_numbers_that_cannot_be_used_are_refused(changes: dict, message: str) ->
     with pytest.raises(InputError) as caught:
         plan(**changes)
     assert message in str(caught.value)
+
+
+# --- files in place of artefacts ---
+
+TAKES = {"allocation": {"tiny_choice": "a.json"}, "router": {"tiny_ground": "r.json"}}
+
+
+def test_an_override_stands_in_for_one_artefact_of_one_task() -> None:
+    made = plan(methods=["dmole"], overrides=TAKES)
+    scope = "seed0/dmole"
+    assert made.path("allocation", scope, "tiny_choice") == (
+        "seed0/allocations/tiny_choice.override.json"
+    )
+    assert made.path("allocation", scope, "tiny_ground") == "seed0/allocations/tiny_ground.json"
+    assert made.path("router", scope, "tiny_ground") == "seed0/routers/tiny_ground.override.json"
+    assert made.all_files("router") == [
+        "seed0/routers/tiny_caption.json",
+        "seed0/routers/tiny_choice.json",
+        "seed0/routers/tiny_ground.override.json",
+    ]
+    assert made.tasks_of("override_allocation", "dmole") == ["tiny_choice"]
+    assert made.tasks_of("allocate_experts", "dmole") == ["tiny_caption", "tiny_ground"]
+    assert made.tasks_of("fit_router", "dmole") == made.tasks("dmole")  # for the autoencoders
+
+
+def test_a_stage_sees_the_override_of_its_own_task_alone() -> None:
+    made = plan(overrides=TAKES)
+    assert made.slice_of("override_allocation", "", "tiny_choice") == {
+        "overrides": {"allocation": {"tiny_choice": "a.json"}}
+    }
+    assert made.slice_of("override_allocation", "", "tiny_ground") == {
+        "overrides": {"allocation": {}}
+    }
+
+
+def test_a_variant_with_an_override_shares_what_comes_before() -> None:
+    made = with_change("dmole", {"overrides.allocation": TAKES["allocation"]})
+    assert made.path("allocation", "seed0/changed", "tiny_choice") == (
+        "seed0/changed/allocations/tiny_choice.override.json"
+    )
+    assert made.path("allocation", "seed0/changed", "tiny_ground") == (
+        "seed0/allocations/tiny_ground.json"
+    )
+    assert owned("dmole", {"overrides.allocation": TAKES["allocation"]}) == AFTER_TRAINING
+
+
+TRANSFER = {
+    "task": "tiny_choice",
+    "step": 2,
+    "parent": "tiny_caption",
+    "losses": {},
+    "require_threshold": False,
+    "thresholds": None,
+    "provenance": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "message"),
+    [
+        ("tiny_choice", {"parent": "tiny_ground"}, "'tiny_ground' is not learnt before"),
+        ("tiny_ground", {}, "of task 'tiny_choice', expected 'tiny_ground'"),
+        ("tiny_choise", {}, "unknown task 'tiny_choise'. Did you mean 'tiny_choice'"),
+        ("tiny_choice", None, "file not found"),
+    ],
+)
+def test_a_wrong_override_is_refused_before_the_first_job(
+    tmp_path, task: str, content: dict | None, message: str
+) -> None:
+    file = tmp_path / "mine.json"
+    if content is not None:
+        file.write_text(json.dumps(TRANSFER | content))
+    with pytest.raises(InputError, match=rf"overrides\.transfer.*{message}"):
+        check_runs(plan(overrides={"transfer": {task: str(file)}}))
+
+
+def test_a_good_override_passes(tmp_path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(TRANSFER))
+    check_runs(plan(overrides={"transfer": {"tiny_choice": str(file)}}))
