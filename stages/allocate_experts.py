@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.base import artifacts, cli, config, edits, provenance
-from stages.core.dmole.allocation import allocate_experts
+from stages.core.dmole.allocation import KEYS, allocate_experts
 
-KEYS = (
-    "budget",
-    "allocation",
-    "profile.include_bias",
-    "profile.loss",
-    "expert.rank",
-    "expert.alpha",
-)
 Slot = Mapping[str, Any]
 
 

@@ -15,6 +15,16 @@ from stages.core.base.errors import InputError, unknown
 
 Slot = Mapping[str, Any]
 
+KEYS = (
+    "budget",
+    "allocation",
+    "profile.include_bias",
+    "profile.loss",
+    "expert.rank",
+    "expert.alpha",
+)
+"""The keys of the configuration that an allocation depends on."""
+
 
 def round_half_up(value: float) -> int:
     """Nearest integer, halves upwards.

@@ -107,8 +107,8 @@ class Runs:
         return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
 
     def matches_allocations(self, name: str) -> bool:
-        """Whether the ranks of this run are solved from the allocations of D-MoLE: if it has none
-        of its own, the config wants it so, and there is a run with allocations to be equal to."""
+        """Whether the ranks of this run are solved from the size of D-MoLE's experts: if it has no
+        allocation, the config wants it so, and there is a run with allocations to be equal to."""
         return (
             self.config_of(name)["match_size"] == "allocations"
             and not self.needs(name, "allocation")
@@ -188,8 +188,7 @@ class Runs:
     def path(self, name: str, scope: str, task: str) -> str:
         """Where a job of ``scope`` finds an artefact of a task, below the stream's folder."""
         stage = self.writer(name, split_scope(scope)[1], task)
-        kind = table.ALIASES.get(name, name)
-        return self.file(Made(stage, self.scope(stage, scope), kind, task))
+        return self.file(Made(stage, self.scope(stage, scope), name, task))
 
     def files(
         self,

@@ -21,6 +21,7 @@ from stages.core.runs.stage import (
     own,
     parent_answers,
     rows_to_train_on,
+    sized_like,
     starting_states,
     states_at_test,
     stream,
@@ -29,6 +30,15 @@ from stages.core.runs.stage import (
 )
 
 BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
+
+ALLOCATION_KEYS = (
+    "budget",
+    "allocation",
+    "expert.rank",
+    "expert.alpha",
+    "profile.loss",
+    "profile.include_bias",
+)
 
 STAGES: dict[str, Stage] = {
     "prepare_data": Stage(
@@ -56,16 +66,16 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "allocate_experts": Stage(
-        config=(
-            "budget",
-            "allocation",
-            "expert.rank",
-            "expert.alpha",
-            "profile.loss",
-            "profile.include_bias",
-        ),
+        config=ALLOCATION_KEYS,
         reads={"profile": own},
         writes={"allocation": Artefact("allocations/{task}.json", "allocation")},
+        shared=True,
+        local=True,
+    ),
+    "match_size": Stage(
+        config=ALLOCATION_KEYS,
+        reads={"profile": own},
+        writes={"size": Artefact("sizes/{task}.json", "size", opened=False)},
         shared=True,
         local=True,
     ),
@@ -133,7 +143,7 @@ STAGES: dict[str, Stage] = {
         reads={
             "train_rows": rows_to_train_on,
             "allocation": where(needs("allocation"), own),
-            "match": where(matched, stream),
+            "size": where(matched, sized_like),
             "transfer": where(has_transfer, own),
             "expert": starting_states,
         },
@@ -233,9 +243,6 @@ of another key does not rerun it; ``train_expert`` also sees its method's entry 
 ``method_options``, and routes of a method without routers see nothing. ``backbone``: the
 backbone's files are among its inputs."""
 
-ALIASES = {"match": "allocation"}
-"""Names under which a stage reads an artefact beside its own of that kind."""
-
 OVERRIDES = {name: f"override_{name}" for name in EDITABLE}
 """The stages that take an artefact from a file of the configuration, where it names one."""
 
@@ -248,13 +255,13 @@ _WRITERS = {
 
 
 def writer(name: str) -> str:
-    """The stage that writes an artefact (also by the name under which another stage reads it)."""
-    return _WRITERS[ALIASES.get(name, name)]
+    """The stage that writes an artefact."""
+    return _WRITERS[name]
 
 
 def artefact(name: str) -> Artefact:
-    """An artefact by its name, or by another name under which a stage reads it."""
-    return STAGES[writer(name)].writes[ALIASES.get(name, name)]
+    """An artefact by its name."""
+    return STAGES[writer(name)].writes[name]
 
 
 def rule_of(stage: str) -> str:

@@ -34,7 +34,8 @@ def plan(**changes: object) -> Runs:
 def test_size_follows_the_allocations_where_a_run_has_some(methods, settings, matched) -> None:
     made = plan(methods=methods, **settings)
     assert made.matches_allocations("seq_ft") is matched
-    assert bool(made.tasks_of("allocate_experts", "seq_ft")) is matched
+    assert made.tasks_of("match_size", "seq_ft") == ["tiny_caption"] * matched
+    assert made.tasks_of("allocate_experts", "seq_ft") == []
     assert not made.matches_allocations("dmole")
     assert not made.matches_allocations("zero_shot")
 
@@ -73,9 +74,9 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
     [
         ({"routing.second": "rank"}, {"route_samples", "predict"}),
         ({"routing.threshold_scale": 2.0}, {"route_samples", "predict"}),
-        ({"budget.ratio": 0.25}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"budget.ratio": 0.25}, {"allocate_experts", "match_size", *AFTER_TRAINING}),
         ({"method_options": {"replay": {"samples": 3}}}, set()),  # of another method
-        ({"allocation.strategy": "random"}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"allocation.strategy": "random"}, {"allocate_experts", "match_size", *AFTER_TRAINING}),
         ({"training.epochs": 2}, AFTER_TRAINING),
         ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
         ({"threshold.calibration": "train"}, AFTER_ROUTERS),
@@ -85,7 +86,7 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
         ),
         (
             {"profile.loss": "token_mean"},
-            {"profile_gradients", "allocate_experts", *AFTER_TRAINING},
+            {"profile_gradients", "allocate_experts", "match_size", *AFTER_TRAINING},
         ),
         ({"subset.min_samples": 9}, ALL),
         ({"prediction.batch_size": 3}, {"predict_backbone", "predict"}),
@@ -103,7 +104,10 @@ def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
 
 
 def test_a_budget_changes_the_rank_of_sequential_lora() -> None:
-    assert owned("seq_ft", {"budget.ratio": 0.25}) - {"allocate_experts"} == AFTER_TRAINING
+    assert owned("seq_ft", {"budget.ratio": 0.25}) - {"allocate_experts"} == {
+        "match_size",
+        *AFTER_TRAINING,
+    }
 
 
 def test_scopes_of_the_three_owners() -> None:
@@ -259,6 +263,29 @@ def test_numbers_that_cannot_be_used_are_refused(changes: dict, message: str) ->
     with pytest.raises(InputError) as caught:
         plan(**changes)
     assert message in str(caught.value)
+
+
+# --- the size to match ---
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [
+        ("individual", ["tiny_caption", "tiny_choice", "tiny_ground"]),  # each from the backbone
+        ("joint", ["tiny_ground"]),  # one training, at the last task
+        ("replay", ["tiny_caption"]),  # one adapter, trained on
+        ("o_lora", ["tiny_caption"]),
+    ],
+)
+def test_which_experts_of_dmole_decide_the_size(method: str, first: list[str]) -> None:
+    assert plan(methods=["dmole", method]).tasks_of("match_size", method) == first
+
+
+def test_a_variant_with_another_order_matches_its_own_first_task() -> None:
+    order = ["tiny_ground", "tiny_choice", "tiny_caption"]
+    variants = {"turned": {"method": "seq_ft", "set": {"tasks": order}}}
+    made = plan(methods=["dmole", "turned"], variants=variants)
+    assert made.tasks_of("match_size", "turned") == ["tiny_ground"]
 
 
 # --- files in place of artefacts ---
