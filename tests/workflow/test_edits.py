@@ -171,4 +171,4 @@ def test_an_edit_that_makes_no_sense_ends_at_once(
     done = finished.snakemake("-n")
     assert done.returncode == 1
     (line,) = (line for line in shown(done).splitlines() if "error: " in line)
-    assert file in line and message in line
+    assert file in line and message in line and f"cmit discard-edits {file}" in line

@@ -19,7 +19,8 @@ def check_edits():
             try:
                 read_decision(made.artefact, file, made.task, earlier)
             except InputError as error:
-                raise WorkflowError(f"error: {error}") from None
+                advice = f"Mend it, or drop the edit: cmit discard-edits {file}"
+                raise WorkflowError(f"error: {error} {advice}") from None
             by = rule_of(made.stage)
             logger.warning(
                 f"edited: {file} (if {by} had to make it again, the run would stop)"
