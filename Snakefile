@@ -22,10 +22,12 @@ include: "workflow/rules/workarounds.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/params.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/edits.smk"
 
 
 onstart:
     stop_if_missing()
+    stop_before_overwriting()
     sleep_until_a_job_ends()
 
 

@@ -13,18 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base import artifacts, cli, config, edits, provenance
 from stages.core.base.reading import as_object
-from stages.core.dmole.allocation import allocate_experts, check_profile
+from stages.core.dmole.allocation import KEYS, allocate_experts, check_profile
 
-KEYS = (
-    "budget",
-    "allocation",
-    "profile.include_bias",
-    "profile.loss",
-    "expert.rank",
-    "expert.alpha",
-)
 Slot = Mapping[str, Any]
 
 
@@ -35,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="allocation to write")
     args = parser.parse_args(argv)
+    edits.refuse_edited(args.out)
     used = config.slice_config(config.from_argument(args.config), *KEYS)
     slots = artifacts.read_table("profile", args.profile).to_pylist()
     shapes = as_object(artifacts.metadata(args.profile)["shapes"], args.profile)

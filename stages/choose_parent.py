@@ -17,7 +17,7 @@ Config  transfer
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base import artifacts, cli, config, edits, provenance
 from stages.core.base.errors import InputError
 from stages.core.dmole.parent import choose_parent
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, if thresholds count")
     parser.add_argument("--out", type=Path, required=True, help="transfer file to write")
     args = parser.parse_args(argv)
+    edits.refuse_edited(args.out)
     used = config.slice_config(config.from_argument(args.config), "transfer")
     earlier = args.earlier
     required, enabled = used["transfer"]["require_threshold"], used["transfer"]["enabled"]

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, provenance
+from stages.core.base import artifacts, cli, config, edits, provenance
 from stages.core.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out-weights", type=Path, required=True, help="autoencoder to write")
     parser.add_argument("--out-json", type=Path, required=True, help="threshold file to write")
     args = parser.parse_args(argv)
+    edits.refuse_edited(args.out_json)
     used = config.slice_config(config.from_argument(args.config), "router", "threshold")
 
     from stages.core.dmole import autoencoder, neighbours

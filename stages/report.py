@@ -41,10 +41,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(flag, type=Path, required=True)
     args = parser.parse_args(argv)
 
+    from stages.core.runs.edited import find_edits
     from stages.core.runs.results import read_results
     from stages.core.runs.run_sheet import RunSheet
 
-    results = read_results(RunSheet(args.runs), args.scores, args.metrics, *ARTEFACTS)
+    sheet = RunSheet(args.runs)
+    results = read_results(sheet, args.scores, args.metrics, *ARTEFACTS)
+    results.edits = find_edits(sheet)
     results.comparison = artifacts.read_json("comparison", args.comparison)
     with writing.replacing(args.out) as draft:
         draft.write_text(report(results), encoding="utf-8")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, provenance
 from stages.core.base.errors import InputError, unknown
+from stages.core.dmole.decisions import read_transfer
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -98,13 +99,15 @@ def _parents(args: argparse.Namespace) -> dict[str, str | None]:
     """Transfer parent of every task.
 
     Raises:
-        InputError: a task without a transfer file.
+        InputError: a task without a transfer file, or a parent that is not learnt before it.
     """
-    files = [artifacts.read_json("transfer", path) for path in cli.paths(args.transfers)]
-    parents = {content["task"]: content["parent"] for content in files}
-    if missing := [task for task in args.tasks if task not in parents]:
+    files = cli.paths(args.transfers)
+    if missing := args.tasks[len(files) :]:
         raise InputError(f"routing.second is 'parent': --transfers lacks {', '.join(missing)}.")
-    return parents
+    return {
+        task: read_transfer(path, task, args.tasks[:i])["parent"]
+        for i, (task, path) in enumerate(zip(args.tasks, files, strict=True))
+    }
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, Path]:
@@ -125,7 +128,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--features", type=Path, help="features of the test rows")
     parser.add_argument("--routers", nargs="*", help="autoencoders of all tasks, in stream order")
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, in the same order")
-    parser.add_argument("--transfers", nargs="*", help="transfer files of all tasks")
+    parser.add_argument("--transfers", nargs="*", help="transfer files of all tasks, likewise")
     parser.add_argument("--out", type=Path, required=True, help="routes to write")
     args = parser.parse_args(argv)
     if args.task not in args.tasks:

@@ -1,8 +1,8 @@
 """Train what a method learns on one task, on top of the frozen backbone (D-MoLE: the expert).
 
 Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
-any), for a method without one D-MoLE's allocations, whose mean size its ranks match, and the states
-of earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
+any), for a method without one the size of a D-MoLE expert, which its ranks match, and the states of
+earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
 (counts, loss curve) and ``provenance.json``.
 
     python -m stages.train_expert --method dmole \\
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.base import artifacts, cli, config, distributed, provenance, reading
 from stages.core.base.errors import InputError
 from stages.core.base.writing import make_folder, saving
+from stages.core.dmole import decisions
 from stages.core.training.lock import only_training
 from stages.methods import registry as methods
 
@@ -94,9 +95,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for flag in ("--backbone", "--checkpoints", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--allocation", type=Path)
-    parser.add_argument(
-        "--match", nargs="*", type=Path, help="allocations whose mean size the ranks are solved for"
-    )
+    parser.add_argument("--match", type=Path, help="size that the ranks are solved for")
     parser.add_argument("--transfer", type=Path)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
@@ -113,14 +112,19 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state/{name}": path for name, path in states.items()}
-    inputs |= {k: getattr(args, k) for k in ("allocation", "transfer") if getattr(args, k)}
-    inputs |= {f"match/{path.stem}": path for path in args.match or []}
+    optional = ("allocation", "match", "transfer")
+    inputs |= {name: getattr(args, name) for name in optional if getattr(args, name)}
+    allocation = args.allocation and decisions.read_allocation(args.allocation, args.task)
+    earlier = args.tasks[: args.tasks.index(args.task)]
+    transfer = args.transfer and decisions.read_transfer(args.transfer, args.task, earlier)
 
     from stages.core.backbone.load import load_backbone
     from stages.core.experts.job import Job
-    from stages.core.experts.ranks import mean_size
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    if allocation:
+        keys_there = {slot.key for slot in backbone.slots}
+        decisions.check_fit(allocation, args.allocation, keys_there, used["expert"])
     record = provenance.record(
         "train_expert",
         inputs,
@@ -129,15 +133,14 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
         device=backbone.place,
         method=args.method,
     )
-    matched = [artifacts.read_json("allocation", path) for path in args.match or []]
     job = Job(
         args.task,
         args.tasks,
         used,
         backbone.slots,
-        args.allocation and artifacts.read_json("allocation", args.allocation),
-        args.transfer and artifacts.read_json("transfer", args.transfer),
-        mean_size(matched) if matched else None,
+        allocation,
+        transfer,
+        args.match and artifacts.read_json("size", args.match)["trainable_parameters"],
         args.seed,
     )
     if distributed.is_first():

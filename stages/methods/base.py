@@ -109,7 +109,7 @@ class Method:
 
     def ranks(self, job: Job) -> SlotRanks:
         """LoRA rank of each slot; by default even on all slots, with as many trainable parameters
-        as D-MoLE's allocations (``match_size``)."""
+        as D-MoLE's expert (``match_size``)."""
         from stages.core.experts.ranks import even_ranks
 
         return even_ranks(job)

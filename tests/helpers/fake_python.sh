@@ -8,6 +8,7 @@ python() {
       --out*)
         case "$2" in
           */experts/* | */backbones/*) mkdir "$2" && touch "$2/content" ;;
+          *.override.json) touch "$2" ;;
           */transfers/*) cp "transfers/${2##*/}" "$2" ;;
           *) touch "$2" ;;
         esac

@@ -10,11 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers.decisions import PARENTS, transfer
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
 LINKED = ("data_manifests/pocket",)  # large, and nobody edits it here
-PARENTS = {"tiny_caption": None, "tiny_choice": "tiny_caption", "tiny_ground": "tiny_caption"}
 
 
 @dataclass(frozen=True)
@@ -114,20 +115,6 @@ class Project:
         lines = (file.read_text() for file in (self.folder / "commands").iterdir())
         launched = re.compile(rf"-m (stages\.core\.base\.launch \d+ )?stages\.{stage} ")
         return [line.split() for line in lines if launched.match(line)]
-
-
-def transfer(task: str, parent: str | None) -> dict:
-    """A hand-made transfer file."""
-    before = list(PARENTS)[: list(PARENTS).index(task)]
-    return {
-        "task": task,
-        "step": len(before) + 1,
-        "parent": parent,
-        "losses": {name: 0.1 if name == parent else 0.5 for name in before},
-        "require_threshold": False,
-        "thresholds": None,
-        "provenance": {},
-    }
 
 
 def jobs(text: str) -> list[Job]:

@@ -163,3 +163,23 @@ class TestCommand:
         out.write_text(json.dumps(content))
         with pytest.raises(InputError, match=r"signs.json: slots.2.allocated: 'yes'"):
             artifacts.read_json("allocation", out)
+
+    def test_an_edited_file_is_not_overwritten(self, profile, tmp_path, capsys) -> None:
+        out = tmp_path / "signs.json"
+        self.run(profile, out)
+        edited = out.read_text().replace('"allocated": true', '"allocated": false', 1)
+        out.write_text(edited)
+        with pytest.raises(SystemExit) as stop:
+            self.run(profile, out)
+        assert stop.value.code == 1
+        message = capsys.readouterr().err
+        assert message.startswith(f"error: {out}: was edited")
+        assert "overrides:" in message and "cmit discard-edits" in message
+        assert out.read_text() == edited
+
+    def test_a_file_as_it_was_written_is_replaced(self, profile, tmp_path) -> None:
+        out = tmp_path / "signs.json"
+        self.run(profile, out)
+        config = CONFIG | {"budget": CONFIG["budget"] | {"modality": "llm_only"}}
+        self.run(profile, out, config)
+        assert artifacts.read_json("allocation", out)["towers"]["vision"]["budget"] == 0

@@ -125,3 +125,13 @@ class TestCommand:
         first = (folder / "out.json").read_bytes()
         self.run(folder, "abc")
         assert (folder / "out.json").read_bytes() == first
+
+    def test_an_edited_parent_is_not_overwritten(self, folder, capsys) -> None:
+        self.run(folder, "abc")
+        out = folder / "out.json"
+        edited = out.read_text().replace('"parent": "c"', '"parent": "a"')
+        out.write_text(edited)
+        with pytest.raises(SystemExit):
+            self.run(folder, "abc")
+        assert "was edited" in capsys.readouterr().err
+        assert out.read_text() == edited

@@ -158,3 +158,12 @@ class TestCommand:
         path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
         with pytest.raises(InputError, match=rf"a.json: {key}"):
             artifacts.read_json("router", path)
+
+    def test_an_edited_threshold_stops_the_stage_before_it_reads_anything(
+        self, tmp_path, capsys
+    ) -> None:
+        (tmp_path / "a.json").write_text('{"threshold": 0.5}')
+        with pytest.raises(SystemExit):
+            self.run(tmp_path, "a")  # there are no features
+        assert f"{tmp_path / 'a.json'}: was edited" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from stages.core.base.artifacts import write_table
+from stages.core.base.artifacts import read_json, write_json, write_table
 from stages.core.base.errors import InputError
 from stages.core.evaluation.stream_metrics import continual_metrics
 from tests.helpers.synthetic_run import SyntheticRun
@@ -354,3 +354,21 @@ def test_nothing_is_written_on_error(run, tmp_path):
             run.tasks = TASKS
             run.sheet()
     assert not list(tmp_path.iterdir())
+
+
+def test_results_that_rest_on_edits_are_marked(tmp_path, page):
+    run = SyntheticRun(tmp_path, TASKS, methods=("dmole",)).write()
+    edited, taken = run.files["--transfers"][1], run.files["--routers"][2]
+    edited.write_text(re.sub(r'"parent": "\w+"', '"parent": null', edited.read_text()))
+    content = read_json("router", taken) | {"provenance": {"stage": "take_override"}}
+    write_json("router", taken, content)
+    marked = Page(make(run))
+    assert marked.tables["edits"] == [
+        ["Run", "Seed", "Task", "Artefact", "How"],
+        ["dmole", "0", "box", "router", "from overrides"],
+        ["dmole", "0", "choice", "transfer", "edited in place"],
+    ]
+    assert [row[0] for row in marked.tables["metrics"]] == ["Method", "dmole †"]
+    assert marked.tips["metrics"][1][0] == "rests on edits of box, choice"
+    assert "edits" not in page.tables
+    assert not any("†" in row[0] for row in page.tables["metrics"])

@@ -11,7 +11,6 @@ from stages import train_expert
 from stages.core.backbone.load import load_backbone
 from stages.core.base import artifacts, cli
 from stages.core.base.errors import InputError
-from stages.core.dmole.allocation import allocate_experts
 from stages.core.experts.job import Job
 from stages.core.training import trainer as training
 from stages.core.training.checkpoints import claim
@@ -25,7 +24,6 @@ TASK = {
     "max_new_tokens": 5,
     "min_new_tokens": 0,
 }
-BUDGET = {"ratio": 0.5, "tower_score": "l2", "vision_floor": 0.0, "modality": "curriculum"}
 
 
 def used(**changes):
@@ -204,28 +202,18 @@ def test_sequential_lora_goes_on_from_the_previous_state(tiny_folder, data, tmp_
     assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
 
 
-def test_ranks_match_the_size_of_given_allocations(tiny_folder, data, tmp_path):
+def test_ranks_match_a_given_size(tiny_folder, data, tmp_path):
     """Experts of rank 8 on the language model's half of the slots, which are the smaller ones."""
-    slots = load_backbone(tiny_folder, SETTINGS).slots
-    content = allocate_experts(
-        [{"tower": s.tower, "block": s.block, "slot": s.kind, "score": 1.0} for s in slots],
-        {f"{s.tower}.{s.block}.{s.kind}": s.shapes for s in slots},
-        "b",
-        0,
-        budget=BUDGET | {"modality": "llm_only"},
-        allocation={"strategy": "top"},
-        profile={"include_bias": False, "loss": "sample_mean"},
-        expert={"rank": 8, "alpha": 16},
-    )
-    match, out = tmp_path / "b.json", tmp_path / "experts" / "b"
-    artifacts.write_json("allocation", match, content | {"provenance": {}})
+    size = 2 * 8 * (2 * 64 + 2 * 48)
+    file, out = tmp_path / "b.json", tmp_path / "experts" / "b"
+    content = {"task": "b", "trainable_parameters": size, "provenance": {}}
+    artifacts.write_json("size", file, content)
     arguments = ["--method", "seq_ft", "--task", "b", "--tasks", "a", "b", "--seed", "0"]
     arguments += ["--data", str(data), "--backbone", str(tiny_folder), "--out", str(out)]
     arguments += ["--checkpoints", str(tmp_path / "c"), "--config", json.dumps(used())]
-    train_expert.main([*arguments, "--match", str(match)])
+    train_expert.main([*arguments, "--match", str(file)])
     training = json.loads((out / "training.json").read_text())
-    assert content["trainable_parameters"] == 2 * 8 * (2 * 64 + 2 * 48)
-    assert training["trainable_parameters"] == pytest.approx(2 * 8 * (2 * 64 + 2 * 48), rel=0.02)
+    assert training["trainable_parameters"] == pytest.approx(size, rel=0.02)
     assert training["stored_parameters"] == training["trainable_parameters"]
 
 

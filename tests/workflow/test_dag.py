@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.helpers import cmit_tree
-from tests.helpers.project import PARENTS, Project, transfer
+from tests.helpers.decisions import PARENTS, transfer
+from tests.helpers.project import Project
 
 TASKS = list(PARENTS)
 
@@ -31,6 +32,7 @@ def test_a_fresh_tree_has_each_job_once(fresh: Project) -> None:
         "sample_subset": 3,
         "profile_gradients": 3,
         "allocate_experts": 3,
+        "match_size": 3,
         "extract_features": 6,
         "fit_router": 3,
         "choose_parent": 3,

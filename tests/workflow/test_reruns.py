@@ -1,10 +1,12 @@
 """What an edit runs again: the stages that import or read what was edited, and what follows."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import decisions
 from tests.helpers.project import Project
 
 
@@ -56,7 +58,7 @@ def test_editing_one_method_leaves_the_others(finished: Project) -> None:
 
 def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) -> None:
     router = finished.folder / "results/tiny/seed0/routers/tiny_choice.json"
-    router.write_text("{}")
+    router.write_text(json.dumps(decisions.router("tiny_choice") | {"threshold": 2.0}))
     jobs = ran(finished)
     assert {rule for rule, _, _ in jobs} == {
         "route_samples",
@@ -66,6 +68,29 @@ def test_editing_a_threshold_reruns_routing_and_what_follows(finished: Project) 
         "report",
     }
     assert {scope for _, scope, _ in jobs if scope} == {"seed0/dmole", "seed0/rank_routing"}
+
+
+def test_editing_an_allocation_reruns_the_experts_of_dmole_alone(fresh, tmp_path) -> None:
+    project = fresh.copy(tmp_path / "project")
+    project.pretend(tiny_ground="tiny_choice")
+    edited = decisions.allocation("tiny_choice") | {"budget": 1}
+    file = project.folder / "results/tiny/seed0/allocations/tiny_choice.json"
+    file.write_text(json.dumps(edited))
+    trained = {(scope, task) for rule, scope, task in ran(project) if rule == "train_expert"}
+    assert trained == {("seed0/dmole", "tiny_choice"), ("seed0/dmole", "tiny_ground")}
+    assert not rules(project) & {"allocate_experts", "match_size"}
+
+
+def test_a_task_added_at_the_end_reruns_no_training(fresh: Project, tmp_path: Path) -> None:
+    project = fresh.copy(tmp_path / "project")
+    config, whole = project.folder / "workflow/config/tiny.yaml", "tiny_choice, tiny_ground]"
+    edit(config, whole, "tiny_choice]")
+    edit(config, "methods: [dmole, ", "methods: [dmole, joint, dense_mole, ")
+    project.pretend()
+    edit(config, "tiny_choice]", whole)
+    trained = {(scope, task) for rule, scope, task in ran(project) if rule == "train_expert"}
+    methods = ("dmole", "joint", "dense_mole", "seq_ft", "individual")
+    assert trained == {(f"seed0/{method}", "tiny_ground") for method in methods}
 
 
 def test_a_deleted_expert_is_trained_again_with_its_descendants_only(fresh, tmp_path) -> None:
@@ -102,7 +127,7 @@ def test_a_deleted_expert_does_not_touch_its_siblings(finished: Project) -> None
         (
             "router: {hidden: 8",
             "budget: {modality: even}\nrouter: {hidden: 8",
-            {"allocate_experts", "train_expert", "predict"},
+            {"allocate_experts", "match_size", "train_expert", "predict"},
         ),
     ],
 )

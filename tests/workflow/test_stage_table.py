@@ -10,22 +10,31 @@ import pytest
 import yaml
 
 from stages.core.base.config import load_config
-from stages.core.runs.runs import Runs, split_scope
+from stages.core.runs.runs import Made, Runs, split_scope
 from stages.core.runs.stage import Job
 from stages.core.runs.stage_table import STAGES, artefact, rule_of, writer
-from tests.helpers.project import PARENTS, Project, transfer
+from tests.helpers.decisions import PARENTS, transfer
 from tests.helpers.project import Job as DryJob
+from tests.helpers.project import Project
 
 VARIANTS = {
     "half": {"method": "dmole", "set": {"budget.ratio": 0.25}},
     "raw": {"method": "dmole", "set": {"features.normalize": False}},
-    "reversed": {"method": "dmole", "set": {"tasks": list(reversed(PARENTS))}},
+    "swapped": {
+        "method": "dmole",
+        "set": {"tasks": ["tiny_caption", "tiny_ground", "tiny_choice"]},
+    },
 }
+TAKEN = "transfers/tiny_choice.json"  # of the pretended project
+VARIANTS["taken"] = {"method": "dmole", "set": {"overrides.transfer": {"tiny_choice": TAKEN}}}
 UNKNOWN = "<TBD>"  # what a dry run prints where a checkpoint must run first
 
 
 def stage_of(job: DryJob) -> str:
-    """The entry of the table that a job belongs to; features have two."""
+    """The entry of the table that a job belongs to; features have two, overrides three."""
+    if job.rule == "take_override":
+        folder = Path(job.output[0]).parent.name
+        return f"override_{folder.removesuffix('s')}"
     if job.rule == "extract_features" and not split_scope(job.scope)[0]:
         return "extract_test_features"
     return job.rule
@@ -59,7 +68,9 @@ def expected(runs: Runs, job: DryJob, parents: dict | None) -> tuple[set[str], s
         for name, tasks in entry.reads.items()
         for task in tasks(asked)
     }
-    return reads, {place(runs, name, job.scope, job.task) for name in entry.writes}
+    root = f"{runs.config['output']}/{runs.config['stream']}"
+    made = (Made(stage, job.scope, name, job.task) for name in entry.writes)
+    return reads, {f"{root}/{runs.file(one)}" for one in made}
 
 
 def compare(project: Project, config: Path, jobs: list[DryJob], parents: dict | None) -> int:
@@ -83,7 +94,7 @@ def compare(project: Project, config: Path, jobs: list[DryJob], parents: dict | 
 
 
 def with_variants(project: Project) -> Path:
-    """The tiny configuration with three variants, as the project's own."""
+    """The tiny configuration with variants, as the project's own."""
     path = project.folder / "variants.yaml"
     config = yaml.safe_load((project.folder / "workflow/config/tiny.yaml").read_text())
     methods = ["dmole", "seq_ft", "joint", "zero_shot", *VARIANTS]
@@ -92,11 +103,12 @@ def with_variants(project: Project) -> Path:
     return path
 
 
-def test_every_job_of_tiny_with_three_variants(fresh: Project, tmp_path: Path) -> None:
+def test_every_job_of_tiny_with_variants(fresh: Project, tmp_path: Path, monkeypatch) -> None:
     project = fresh.copy(tmp_path / "project")
     config = with_variants(project)
     project.pretend()
     jobs = project.plan("--forceall")
+    monkeypatch.chdir(project.folder)  # where the paths of overrides start
     assert {job.rule for job in jobs} >= {rule_of(stage) for stage in STAGES}
     assert compare(project, config, jobs, PARENTS) > 80
 

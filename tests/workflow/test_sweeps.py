@@ -9,7 +9,8 @@ import yaml
 from stages.core.base.config import complete
 from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs
-from tests.helpers.project import PARENTS, Project
+from tests.helpers.decisions import PARENTS
+from tests.helpers.project import Project
 
 SWEEPS = sorted(Path("workflow/config/sweeps").glob("*.yaml"))
 TASKS = list(PARENTS)
@@ -30,7 +31,7 @@ OWN = {
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
     "sigmoid_router": NEW_ROUTERS,
     "threshold_on_train": NEW_ROUTERS,
-    **dict.fromkeys(["o_lora_2x", "o_lora_4x"], NEW_SLOTS),  # allocations, for their size alone
+    **dict.fromkeys(["o_lora_2x", "o_lora_4x"], {"match_size", "train_expert", "predict"}),
     **dict.fromkeys(
         ["dmole_reversed", "dmole_mixed"],
         {"choose_parent", "train_expert", "route_samples", "predict"},

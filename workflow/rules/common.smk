@@ -7,12 +7,12 @@ import os
 
 from snakemake.exceptions import WorkflowError
 
-from stages.core.base.artifacts import read_json
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
+from stages.core.dmole.decisions import read_transfer
 from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs, split_scope
-from stages.core.runs.stage_table import STAGES, writer
+from stages.core.runs.stage_table import STAGES, artefact, writer
 
 try:
     CONFIG_FILES = list(map(os.path.relpath, workflow.configfiles))
@@ -117,11 +117,17 @@ def of(stage, name):
 
 def transfer_of(wildcards):
     """The choice of a parent; on a fresh tree Snakemake comes back once it has been made."""
-    if not runs.has_transfer(run_of(wildcards)):
+    run, task = run_of(wildcards), wildcards.task
+    if not runs.has_transfer(run):
         return None
-    scope = runs.scope("choose_parent", wildcards.scope)
-    made = checkpoints.choose_parent.get(scope=scope, task=wildcards.task)
-    return read_json("transfer", made.output[0])
+    file = runs.overrides("transfer", run).get(task)
+    if not file:
+        scope = runs.scope("choose_parent", wildcards.scope)
+        file = checkpoints.choose_parent.get(scope=scope, task=task).output[0]
+    try:
+        return read_transfer(file, task, earlier(wildcards))
+    except InputError as error:
+        raise WorkflowError(f"error: {error}") from None
 
 
 def all_of(stage, name):

@@ -1,6 +1,6 @@
 # Training: one job per method and task. A job reads the states its method starts from; with
 # D-MoLE that is the parent's expert alone, so branches of the parent tree train side by side.
-# Methods without an allocation read those of the whole stream, to train as many parameters.
+# Methods without an allocation read the size of D-MoLE's expert, to train as many parameters.
 
 
 rule train_expert:
@@ -8,7 +8,7 @@ rule train_expert:
         backbone=BACKBONE_FILES,
         data=of("train_expert", "train_rows"),
         allocation=of("train_expert", "allocation"),
-        match=of("train_expert", "match"),
+        match=of("train_expert", "size"),
         transfer=of("train_expert", "transfer"),
         states=of("train_expert", "expert"),
     output:

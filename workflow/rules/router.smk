@@ -44,6 +44,25 @@ rule allocate_experts:
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
+# The same from the profile once more, for other methods: they do not run again when somebody edits
+# an allocation.
+rule match_size:
+    input:
+        of("match_size", "profile"),
+    output:
+        made("match_size", "size"),
+    log:
+        log_of("match_size"),
+    localrule: True
+    params:
+        config=config_of("match_size"),
+        seed=seed_of,
+        source=source_of("match_size"),
+    shell:
+        "python -m stages.match_size --profile {input:q} --seed {params.seed}"
+        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
 rule fit_router:
     input:
         of("fit_router", "subset_features"),

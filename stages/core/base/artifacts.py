@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.core.base import edits
 from stages.core.base.config import check, check_finite_numbers
 from stages.core.base.errors import InputError
 from stages.core.base.reading import Fields, as_object, check_finite, read_object, reading
@@ -222,8 +223,11 @@ def _rounded(value: Any) -> Any:
 
 
 def write_json(name: str, path: Path, content: dict) -> None:
-    """Write JSON artefact ``name`` after checking it against its schema."""
+    """Write JSON artefact ``name`` after checking it against its schema; what people edit gets the
+    hash of its content."""
     content = _rounded(content)
+    if name in edits.EDITABLE:
+        content = edits.sealed(content)
     check(content, name, str(path))
     with replacing(path) as draft:
         text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)

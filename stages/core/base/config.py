@@ -216,7 +216,13 @@ def find_config(text: str) -> Path:
     return known[text]
 
 
-FREE = ("method_options", "training.per_task")  # mappings whose keys are the user's
+FREE = (
+    "method_options",
+    "training.per_task",
+    "overrides.allocation",
+    "overrides.router",
+    "overrides.transfer",
+)  # mappings whose keys are the user's
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -61,8 +61,9 @@ class Forecast:
         from stages.core.experts.job import Job
 
         config, slots = self.config, list(self.arch.slots)
-        scope = self.runs.scope("allocate_experts", f"seed{config['seeds'][0]}/{self.run}")
-        file = Path(config["output"], config["stream"], scope, "allocations", f"{task}.json")
+        scope = f"seed{config['seeds'][0]}/{self.run}"
+        made_at = self.runs.path("allocation", scope, task)
+        file = Path(config["output"], config["stream"], made_at)
         made = file.is_file() and self.runs.needs(self.run, "allocation")
         allocation = read_json("allocation", file) if made else assumed_allocation(config, slots)
         return self.method.ranks(Job(task, config["tasks"], config, slots, allocation, None))

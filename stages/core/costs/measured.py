@@ -48,8 +48,19 @@ def costs_of(results: Results, name: str) -> MethodCosts:
         _preparation(results, runs, name),
         method.knows_task,
         method.earlier_data,
-        method.off_budget or ("Its own switches decide its size." if variant else ""),
+        method.off_budget or _reason(runs, name, variant),
     )
+
+
+def _reason(runs: Runs, name: str, variant: bool) -> str:
+    """Why a run that could have the others' size may have another."""
+    if variant:
+        return "Its own switches decide its size."
+    tasks = runs.tasks(name)
+    goes_on = runs.method(name).starts_from(tasks[-1], tasks, None)
+    if goes_on and runs.matches_allocations(name):
+        return "What it trains on through the stream has the size of D-MoLE's first expert."
+    return ""
 
 
 def _mean(values: list[float]) -> float | None:

@@ -17,6 +17,16 @@ from stages.core.base.reading import AGAIN_ADVICE
 
 Slot = Mapping[str, Any]
 
+KEYS = (
+    "budget",
+    "allocation",
+    "profile.include_bias",
+    "profile.loss",
+    "expert.rank",
+    "expert.alpha",
+)
+"""The keys of the configuration that an allocation depends on."""
+
 
 def round_half_up(value: float) -> int:
     """Nearest integer, halves upwards.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stages.core.backbone.slots import Slot
@@ -19,20 +18,12 @@ def slot_name(slot: Slot) -> str:
 
 
 def budget_of(job: Job) -> float:
-    """Trainable parameters a task may have: those of the allocations to match if there are any,
-    else ``budget.ratio`` of a LoRA of ``expert.rank`` on all slots."""
+    """Trainable parameters a task may have: the size to match if there is one, else
+    ``budget.ratio`` of a LoRA of ``expert.rank`` on all slots."""
     if job.size is not None:
         return job.size
     rank = job.config["expert"]["rank"] * job.config["budget"]["ratio"]
     return rank * sum(slot.lora_parameters(1) for slot in job.slots)
-
-
-def mean_size(allocations: list[dict[str, Any]]) -> float:
-    """Trainable parameters of the allocated slots, mean over the allocations."""
-    return fmean(
-        sum(slot["trainable_parameters"] for slot in allocation["slots"] if slot["allocated"])
-        for allocation in allocations
-    )
 
 
 def even_ranks(job: Job) -> dict[tuple[str, int, str], int]:

@@ -38,6 +38,14 @@ def _cell(entry: dict[str, Any], runs: list[dict], key: str, tasks: list[str]) -
     return Cell(f"{mean:.2f} ± {spread:.2f}", f"{seeds}\nstandard deviation {std:.2f}")
 
 
+def _name(results: Results, method: str) -> Cell:
+    """The method, marked where people decided something of it."""
+    tasks = dict.fromkeys(edit.task for edit in results.edits if edit.run == method)
+    if not tasks:
+        return Cell(method)
+    return Cell(f"{method} †", f"rests on edits of {', '.join(tasks)}")
+
+
 def section(results: Results) -> Section:
     """Table of methods and metrics, then what each metric means."""
     found = results.metrics
@@ -49,7 +57,7 @@ def section(results: Results) -> Section:
         runs = [run for run in found["runs"] if run["method"] == method]
         tasks, found_in = results.order(method), entries[method]["metrics"]
         cells = [_cell(found_in[key], runs, key, tasks) for key in keys]
-        rows.append([method, *cells])
+        rows.append([_name(results, method), *cells])
     several = any(len(entry["seeds"]) > 1 for entry in entries.values())
     caption = (
         "Means over seeds ± half the 95% interval of the mean (Student's t); hover for the seeds."

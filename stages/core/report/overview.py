@@ -113,9 +113,23 @@ def _variants(results: Results) -> Table:
     )
 
 
+def _edits(results: Results) -> Table:
+    return Table(
+        head=["Run", "Seed", "Task", "Artefact", "How"],
+        rows=[[e.run, str(e.seed), e.task, e.artefact, e.how] for e in results.edits],
+        caption="What a person decided instead of a stage. The results of these runs rest on it; "
+        "the table of metrics marks them with †.",
+        title="Edits",
+        name="edits",
+        prose=True,
+    )
+
+
 def section(results: Results) -> Section:
     """Summary of the configuration and its differences from the paper's."""
     blocks = [_summary(results), _switches(results)]
     if results.config.get("variants"):
         blocks.append(_variants(results))
+    if results.edits:
+        blocks.append(_edits(results))
     return Section("run", "The run", "What was trained on what, and under which switches.", blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.core.base.errors import InputError, unknown
+from stages.core.dmole.decisions import read_decision
 from stages.core.runs.runs import Runs
 from stages.core.runs.stage_table import STAGES
 from stages.core.training.batches import micro_batch_size
@@ -27,6 +28,7 @@ def check_runs(runs: Runs) -> None:
     _check_output(Path(config["output"]))
     for name in ("", *config["variants"]):
         _check_batches(runs, name)
+        _check_overrides(runs, name)
     for task in config["training"]["per_task"]:
         if task not in config["tasks"]:
             raise unknown("task", task, config["tasks"], "training.per_task")
@@ -52,6 +54,21 @@ def _check_run(runs: Runs, name: str) -> None:
             f"variants.{name}.set.tasks: must be the stream's tasks in another order: "
             f"{', '.join(runs.config['tasks'])}."
         )
+
+
+def _check_overrides(runs: Runs, name: str) -> None:
+    """Files in place of artefacts, of a variant or of the plain configuration (''), as far as
+    that needs no backbone."""
+    tasks = runs.tasks(name)
+    for artefact, files in runs.config_of(name)["overrides"].items():
+        place = f"variants.{name}: overrides.{artefact}" if name else f"overrides.{artefact}"
+        for task, file in files.items():
+            if task not in tasks:
+                raise unknown("task", task, tasks, place)
+            try:
+                read_decision(artefact, Path(file), task, tasks[: tasks.index(task)])
+            except InputError as error:
+                raise InputError(f"{place}.{task}: {error}") from None
 
 
 def _check_changes(variants: dict) -> None:

@@ -15,6 +15,7 @@ from stages.core.base.artifacts import metadata, read_json, read_table, task_of
 from stages.core.base.errors import InputError, unknown
 from stages.core.base.reading import reading
 from stages.core.evaluation.routing_quality import Routed, read_routes
+from stages.core.runs.edited import Edit
 from stages.core.runs.run_sheet import RunSheet
 from stages.core.runs.runs import split_scope
 from stages.core.runs.stage_table import STAGES, rule_of
@@ -54,6 +55,7 @@ class Results:
     routes: dict[tuple[str, int], dict[str, Routed]] = field(default_factory=dict)
     benchmarks: dict[str, list[dict]] = field(default_factory=dict)
     comparison: dict = field(default_factory=dict)
+    edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
 

@@ -107,8 +107,8 @@ class Runs:
         return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
 
     def matches_allocations(self, name: str) -> bool:
-        """Whether the ranks of this run are solved from the allocations of D-MoLE: if it has none
-        of its own, the config wants it so, and there is a run with allocations to be equal to."""
+        """Whether the ranks of this run are solved from the size of D-MoLE's experts: if it has no
+        allocation, the config wants it so, and there is a run with allocations to be equal to."""
         return (
             self.config_of(name)["match_size"] == "allocations"
             and not self.needs(name, "allocation")
@@ -132,6 +132,15 @@ class Runs:
 
     # --- what a stage of a run reads ---
 
+    def overrides(self, name: str, run: str) -> dict[str, str]:
+        """The files that stand in for an artefact of a run, by task."""
+        return self.config_of(run)["overrides"].get(name, {})
+
+    def writer(self, name: str, run: str, task: str) -> str:
+        """The stage that makes an artefact for a task of a run."""
+        overridden = task in self.overrides(name, run)
+        return table.OVERRIDES[name] if overridden else table.writer(name)
+
     def inputs(self, stage: str, job: Job) -> dict[str, list[str]]:
         """The artefacts that a job of a stage reads, each with its tasks."""
         return {name: tasks(job) for name, tasks in STAGES[stage].reads.items()}
@@ -143,6 +152,8 @@ class Runs:
             for name, tasks in self.inputs(stage, Job(self, run, task)).items():
                 if tasks:
                     found[table.writer(name)] = None
+                    if self.overrides(name, run):
+                        found[table.OVERRIDES[name]] = None
         found.pop(stage, None)  # an earlier task's state
         return list(found)
 
@@ -176,9 +187,8 @@ class Runs:
 
     def path(self, name: str, scope: str, task: str) -> str:
         """Where a job of ``scope`` finds an artefact of a task, below the stream's folder."""
-        entry = table.artefact(name)
-        place = self.scope(table.writer(name), scope)
-        return str(Path(place, entry.path.format(task=task, split=entry.split)))
+        stage = self.writer(name, split_scope(scope)[1], task)
+        return self.file(Made(stage, self.scope(stage, scope), name, task))
 
     def files(
         self,
@@ -214,9 +224,11 @@ class Runs:
             if (stage, task) in seen:
                 continue
             seen.add((stage, task))
-            yield from ((stage, name, task) for name in STAGES[stage].writes)
+            for name in STAGES[stage].writes:
+                if self.writer(name, run, task) == stage:
+                    yield stage, name, task
             for name, tasks in self.inputs(stage, Job(self, run, task)).items():
-                waiting += [(table.writer(name), other) for other in reversed(tasks)]
+                waiting += [(self.writer(name, run, other), other) for other in reversed(tasks)]
 
     @cached_property
     def made(self) -> list[Made]:
@@ -229,14 +241,16 @@ class Runs:
 
     def all_files(self, artefact: str) -> list[str]:
         """The files of an artefact, of all runs, below the stream's folder."""
-        return [self._file(made) for made in self.made if made.artefact == artefact]
+        return [self.file(made) for made in self.made if made.artefact == artefact]
 
     def opened_files(self) -> list[str]:
         """All that people open, below the stream's folder."""
-        return [self._file(made) for made in self.made if table.artefact(made.artefact).opened]
+        opened = (m for m in self.made if STAGES[m.stage].writes[m.artefact].opened)
+        return [self.file(made) for made in opened]
 
-    def _file(self, made: Made) -> str:
-        entry = table.artefact(made.artefact)
+    def file(self, made: Made) -> str:
+        """Where an artefact is, below the stream's folder."""
+        entry = STAGES[made.stage].writes[made.artefact]
         return str(Path(made.scope, entry.path.format(task=made.task, split=entry.split)))
 
     def tasks_of(self, stage: str, run: str) -> list[str]:
@@ -250,17 +264,19 @@ class Runs:
             return {}  # the same experts for every sample: there is nothing to set
         config = self.config_of(name)
         part = slice_config(config, *STAGES[stage].config)
+        if "overrides" in part and task:
+            part["overrides"] = {k: _of_task(v, task) for k, v in part["overrides"].items()}
         if stage == "train_expert":
             options, method = config["method_options"], self.methods[name]
             part["method_options"] = {method: options[method]} if method in options else {}
             if task:
-                part["training"] = _of_task(part["training"], task)
+                per_task = _of_task(part["training"]["per_task"], task)
+                part["training"] = part["training"] | {"per_task": per_task}
         return part
 
 
-def _of_task(training: Mapping, task: str) -> dict:
-    mine = {key: value for key, value in training["per_task"].items() if key == task}
-    return {**training, "per_task": mine}
+def _of_task(by_task: Mapping, task: str) -> dict:
+    return {key: value for key, value in by_task.items() if key == task}
 
 
 def split_scope(scope: str) -> tuple[str, str]:

@@ -94,6 +94,13 @@ def starting_states(job: Job) -> list[str]:
     return method.starts_from(job.task, [*job.earlier, job.task], job.transfer())
 
 
+def sized_like(job: Job) -> list[str]:
+    """The task whose expert of D-MoLE has the size to match: the job's own where training starts
+    from the backbone; otherwise the first, since a state that learns on keeps its shape. A task
+    added at the end changes neither."""
+    return job.stream[:1] if starting_states(job) else [job.task]
+
+
 def states_at_test(job: Job) -> list[str]:
     """Tasks whose states may answer a test sample of the job's task at some step."""
     return job.runs.states_at_test(job.run, job.task)
@@ -110,7 +117,7 @@ def needs(artefact: str) -> Callable[[Job], bool]:
 
 
 def matched(job: Job) -> bool:
-    """Whether ranks are solved from the allocations of D-MoLE."""
+    """Whether ranks are solved from the size of D-MoLE's experts."""
     return job.runs.matches_allocations(job.run)
 
 

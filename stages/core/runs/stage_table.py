@@ -10,6 +10,7 @@ A *run* is a name from ``methods``: a method, or a variant of one. Nothing here 
 
 from __future__ import annotations
 
+from stages.core.base.edits import EDITABLE
 from stages.core.runs.stage import (
     Artefact,
     Stage,
@@ -20,6 +21,7 @@ from stages.core.runs.stage import (
     own,
     parent_answers,
     rows_to_train_on,
+    sized_like,
     starting_states,
     states_at_test,
     stream,
@@ -28,6 +30,15 @@ from stages.core.runs.stage import (
 )
 
 BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
+
+ALLOCATION_KEYS = (
+    "budget",
+    "allocation",
+    "expert.rank",
+    "expert.alpha",
+    "profile.loss",
+    "profile.include_bias",
+)
 
 STAGES: dict[str, Stage] = {
     "prepare_data": Stage(
@@ -55,16 +66,16 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "allocate_experts": Stage(
-        config=(
-            "budget",
-            "allocation",
-            "expert.rank",
-            "expert.alpha",
-            "profile.loss",
-            "profile.include_bias",
-        ),
+        config=ALLOCATION_KEYS,
         reads={"profile": own},
         writes={"allocation": Artefact("allocations/{task}.json", "allocation")},
+        shared=True,
+        local=True,
+    ),
+    "match_size": Stage(
+        config=ALLOCATION_KEYS,
+        reads={"profile": own},
+        writes={"size": Artefact("sizes/{task}.json", "size", opened=False)},
         shared=True,
         local=True,
     ),
@@ -105,12 +116,34 @@ STAGES: dict[str, Stage] = {
         ordered=True,
         local=True,
     ),
+    "override_allocation": Stage(
+        config=("overrides.allocation",),
+        writes={"allocation": Artefact("allocations/{task}.override.json", "allocation")},
+        shared=True,
+        local=True,
+        rule="take_override",
+    ),
+    "override_router": Stage(
+        config=("overrides.router",),
+        writes={"router": Artefact("routers/{task}.override.json", "router")},
+        shared=True,
+        local=True,
+        rule="take_override",
+    ),
+    "override_transfer": Stage(
+        config=("overrides.transfer",),
+        writes={"transfer": Artefact("transfers/{task}.override.json", "transfer")},
+        shared=True,
+        ordered=True,
+        local=True,
+        rule="take_override",
+    ),
     "train_expert": Stage(
         config=("expert", "training", "budget.ratio", *BACKBONE_KEYS),
         reads={
             "train_rows": rows_to_train_on,
             "allocation": where(needs("allocation"), own),
-            "match": where(matched, stream),
+            "size": where(matched, sized_like),
             "transfer": where(has_transfer, own),
             "expert": starting_states,
         },
@@ -210,20 +243,25 @@ of another key does not rerun it; ``train_expert`` also sees its method's entry 
 ``method_options``, and routes of a method without routers see nothing. ``backbone``: the
 backbone's files are among its inputs."""
 
-ALIASES = {"match": "allocation"}
-"""Names under which a stage reads an artefact beside its own of that kind."""
+OVERRIDES = {name: f"override_{name}" for name in EDITABLE}
+"""The stages that take an artefact from a file of the configuration, where it names one."""
 
-_WRITERS = {name: stage for stage, entry in STAGES.items() for name in entry.writes}
+_WRITERS = {
+    name: stage
+    for stage, entry in STAGES.items()
+    for name in entry.writes
+    if stage not in OVERRIDES.values()
+}
 
 
 def writer(name: str) -> str:
-    """The stage that writes an artefact (also by the name under which another stage reads it)."""
-    return _WRITERS[ALIASES.get(name, name)]
+    """The stage that writes an artefact."""
+    return _WRITERS[name]
 
 
 def artefact(name: str) -> Artefact:
-    """An artefact by its name, or by another name under which a stage reads it."""
-    return STAGES[writer(name)].writes[ALIASES.get(name, name)]
+    """An artefact by its name."""
+    return STAGES[writer(name)].writes[name]
 
 
 def rule_of(stage: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from stages.core.backbone.slots import Slot
 from stages.core.experts.job import Job
-from stages.core.experts.ranks import budget_of, even_ranks, mean_size
+from stages.core.experts.ranks import budget_of, even_ranks
 
 # Parameters of rank 1: 4 + 12 for the fused projection, 4 + 4 and 8 + 8 for the others.
 SLOTS = [
@@ -37,11 +37,3 @@ def test_a_size_is_met_as_near_as_one_rank_of_a_slot_allows(size):
 
 def test_every_slot_keeps_a_rank_of_1():
     assert set(even_ranks(job(5)).values()) == {1}
-
-
-def test_the_size_of_allocations_is_that_of_the_allocated_slots():
-    def allocation(*slots):
-        return {"slots": [{"trainable_parameters": n, "allocated": on} for n, on in slots]}
-
-    first = allocation((100, True), (50, False), (30, True))
-    assert mean_size([first, allocation((100, True))]) == (130 + 100) / 2

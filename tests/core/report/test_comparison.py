@@ -143,12 +143,24 @@ def test_a_count_that_is_off_is_remarked_and_compared_only_for_a_reason():
         Scope(0, "seq_ft"): trained(106, 1),
     }
     run = results(trainings=trainings)
+    run.config["match_size"] = "slots"
     costs = {name: costs_of(run, name) for name in run.config["methods"]}
     noted = remarks(costs, "dmole")
     assert set(noted) == {"half", "seq_ft"}
     assert noted["half"].startswith("-50 % trainable parameters a task. Its own switches")
     assert "no comparison at equal size" in noted["seq_ft"]
     assert comparable(costs, "dmole") == {"dmole", "half", "alone"}
+
+
+def test_a_method_that_trains_on_keeps_the_size_of_the_first_task():
+    """D-MoLE's experts have 100 and twice 90 parameters, so sequential LoRA has 100."""
+    first, *others = TASKS
+    sizes = trained(90, 1) | {first: {"trainable_parameters": 100, "stored_parameters": 1}}
+    trainings = {Scope(0, "dmole"): sizes, Scope(0, "seq_ft"): trained(100, 1)}
+    run = results(trainings=trainings)
+    costs = {name: costs_of(run, name) for name in ("dmole", "seq_ft")}
+    assert "+7 % trainable parameters a task. What it trains" in remarks(costs, "dmole")["seq_ft"]
+    assert comparable(costs, "dmole") == {"dmole", "seq_ft"}
 
 
 # --- what is shown ------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """Ownership of artefacts by hand-made variants, and the slices that stages see."""
 
+import json
+
 import pytest
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
 from stages.core.runs.checks import check_runs
 from stages.core.runs.runs import Runs, split_scope
-from stages.core.runs.stage_table import STAGES
+from stages.core.runs.stage_table import OVERRIDES, STAGES
 
 
 def plan(**changes: object) -> Runs:
@@ -32,7 +34,8 @@ def plan(**changes: object) -> Runs:
 def test_size_follows_the_allocations_where_a_run_has_some(methods, settings, matched) -> None:
     made = plan(methods=methods, **settings)
     assert made.matches_allocations("seq_ft") is matched
-    assert bool(made.tasks_of("allocate_experts", "seq_ft")) is matched
+    assert made.tasks_of("match_size", "seq_ft") == ["tiny_caption"] * matched
+    assert made.tasks_of("allocate_experts", "seq_ft") == []
     assert not made.matches_allocations("dmole")
     assert not made.matches_allocations("zero_shot")
 
@@ -51,7 +54,8 @@ def with_change(method: str, changed: dict, **others: object) -> Runs:
     return plan(variants=variants, methods=["changed"], **others)
 
 
-PER_TASK = [stage for stage, entry in STAGES.items() if not entry.summary]
+TAKEN = set(OVERRIDES.values())  # asked for only where the configuration names a file
+PER_TASK = [s for s, entry in STAGES.items() if not entry.summary and s not in TAKEN]
 
 
 def owned(method: str, changed: dict) -> set[str]:
@@ -70,9 +74,9 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
     [
         ({"routing.second": "rank"}, {"route_samples", "predict"}),
         ({"routing.threshold_scale": 2.0}, {"route_samples", "predict"}),
-        ({"budget.ratio": 0.25}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"budget.ratio": 0.25}, {"allocate_experts", "match_size", *AFTER_TRAINING}),
         ({"method_options": {"replay": {"samples": 3}}}, set()),  # of another method
-        ({"allocation.strategy": "random"}, {"allocate_experts", *AFTER_TRAINING}),
+        ({"allocation.strategy": "random"}, {"allocate_experts", "match_size", *AFTER_TRAINING}),
         ({"training.epochs": 2}, AFTER_TRAINING),
         ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
         ({"threshold.calibration": "train"}, AFTER_ROUTERS),
@@ -82,7 +86,7 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
         ),
         (
             {"profile.loss": "token_mean"},
-            {"profile_gradients", "allocate_experts", *AFTER_TRAINING},
+            {"profile_gradients", "allocate_experts", "match_size", *AFTER_TRAINING},
         ),
         ({"subset.min_samples": 9}, ALL),
         ({"prediction.batch_size": 3}, {"predict_backbone", "predict"}),
@@ -100,7 +104,10 @@ def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
 
 
 def test_a_budget_changes_the_rank_of_sequential_lora() -> None:
-    assert owned("seq_ft", {"budget.ratio": 0.25}) - {"allocate_experts"} == AFTER_TRAINING
+    assert owned("seq_ft", {"budget.ratio": 0.25}) - {"allocate_experts"} == {
+        "match_size",
+        *AFTER_TRAINING,
+    }
 
 
 def test_scopes_of_the_three_owners() -> None:
@@ -256,3 +263,106 @@ def test_numbers_that_cannot_be_used_are_refused(changes: dict, message: str) ->
     with pytest.raises(InputError) as caught:
         plan(**changes)
     assert message in str(caught.value)
+
+
+# --- the size to match ---
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [
+        ("individual", ["tiny_caption", "tiny_choice", "tiny_ground"]),  # each from the backbone
+        ("joint", ["tiny_ground"]),  # one training, at the last task
+        ("replay", ["tiny_caption"]),  # one adapter, trained on
+        ("o_lora", ["tiny_caption"]),
+    ],
+)
+def test_which_experts_of_dmole_decide_the_size(method: str, first: list[str]) -> None:
+    assert plan(methods=["dmole", method]).tasks_of("match_size", method) == first
+
+
+def test_a_variant_with_another_order_matches_its_own_first_task() -> None:
+    order = ["tiny_ground", "tiny_choice", "tiny_caption"]
+    variants = {"turned": {"method": "seq_ft", "set": {"tasks": order}}}
+    made = plan(methods=["dmole", "turned"], variants=variants)
+    assert made.tasks_of("match_size", "turned") == ["tiny_ground"]
+
+
+# --- files in place of artefacts ---
+
+TAKES = {"allocation": {"tiny_choice": "a.json"}, "router": {"tiny_ground": "r.json"}}
+
+
+def test_an_override_stands_in_for_one_artefact_of_one_task() -> None:
+    made = plan(methods=["dmole"], overrides=TAKES)
+    scope = "seed0/dmole"
+    assert made.path("allocation", scope, "tiny_choice") == (
+        "seed0/allocations/tiny_choice.override.json"
+    )
+    assert made.path("allocation", scope, "tiny_ground") == "seed0/allocations/tiny_ground.json"
+    assert made.path("router", scope, "tiny_ground") == "seed0/routers/tiny_ground.override.json"
+    assert made.all_files("router") == [
+        "seed0/routers/tiny_caption.json",
+        "seed0/routers/tiny_choice.json",
+        "seed0/routers/tiny_ground.override.json",
+    ]
+    assert made.tasks_of("override_allocation", "dmole") == ["tiny_choice"]
+    assert made.tasks_of("allocate_experts", "dmole") == ["tiny_caption", "tiny_ground"]
+    assert made.tasks_of("fit_router", "dmole") == made.tasks("dmole")  # for the autoencoders
+
+
+def test_a_stage_sees_the_override_of_its_own_task_alone() -> None:
+    made = plan(overrides=TAKES)
+    assert made.slice_of("override_allocation", "", "tiny_choice") == {
+        "overrides": {"allocation": {"tiny_choice": "a.json"}}
+    }
+    assert made.slice_of("override_allocation", "", "tiny_ground") == {
+        "overrides": {"allocation": {}}
+    }
+
+
+def test_a_variant_with_an_override_shares_what_comes_before() -> None:
+    made = with_change("dmole", {"overrides.allocation": TAKES["allocation"]})
+    assert made.path("allocation", "seed0/changed", "tiny_choice") == (
+        "seed0/changed/allocations/tiny_choice.override.json"
+    )
+    assert made.path("allocation", "seed0/changed", "tiny_ground") == (
+        "seed0/allocations/tiny_ground.json"
+    )
+    assert owned("dmole", {"overrides.allocation": TAKES["allocation"]}) == AFTER_TRAINING
+
+
+TRANSFER = {
+    "task": "tiny_choice",
+    "step": 2,
+    "parent": "tiny_caption",
+    "losses": {},
+    "require_threshold": False,
+    "thresholds": None,
+    "provenance": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "message"),
+    [
+        ("tiny_choice", {"parent": "tiny_ground"}, "'tiny_ground' is not learnt before"),
+        ("tiny_ground", {}, "of task 'tiny_choice', expected 'tiny_ground'"),
+        ("tiny_choise", {}, "unknown task 'tiny_choise'. Did you mean 'tiny_choice'"),
+        ("tiny_choice", None, "file not found"),
+    ],
+)
+def test_a_wrong_override_is_refused_before_the_first_job(
+    tmp_path, task: str, content: dict | None, message: str
+) -> None:
+    file = tmp_path / "mine.json"
+    if content is not None:
+        file.write_text(json.dumps(TRANSFER | content))
+    with pytest.raises(InputError, match=rf"overrides\.transfer.*{message}"):
+        check_runs(plan(overrides={"transfer": {task: str(file)}}))
+
+
+def test_a_good_override_passes(tmp_path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(TRANSFER))
+    check_runs(plan(overrides={"transfer": {"tiny_choice": str(file)}}))
