@@ -71,4 +71,4 @@ def small_disk(tmp_path):
     if subprocess.run(["mount", *options], capture_output=True).returncode:
         pytest.skip("this machine does not let root mount")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

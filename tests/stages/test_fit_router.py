@@ -12,6 +12,7 @@ from stages.core.dmole import autoencoder
 from tests.helpers.known_routers import cluster
 
 ROUTER = {
+    "kind": "autoencoder",
     "hidden": 16,
     "output": "identity",
     "learning_rate": 3e-3,
