@@ -33,3 +33,6 @@ class MixtureMethod(Method):
         from stages.core.experts.mixtures import SavedMixtures
 
         return SavedMixtures(backbone, states, self.build)
+
+    def answering(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        return self.load(backbone, states)

@@ -98,6 +98,11 @@ class ExpertModel(AnswerLoss):
             wrong = (absent + list(result.unexpected_keys))[0]
             raise InputError(f"expert {folder}: does not fit {self.backbone.path}: {wrong}.")
 
+    def drop(self, name: str) -> None:
+        """Forget a loaded expert and free its memory; others must be active."""
+        self.peft.active_adapter = self.active[0]  # PEFT notes one by name and looks it up later
+        self.peft.delete_adapter(name)
+
     def restore(self, name: str, folder: Path) -> None:
         """Overwrite an expert's weights with those of a folder of the same shape.
 

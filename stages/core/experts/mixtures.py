@@ -271,7 +271,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 class SavedMixtures:
-    """Saved mixtures, of which one at a time is inserted into the backbone's slots."""
+    """Saved mixtures, read when they are used; the last one stays in the backbone's slots."""
 
     def __init__(
         self,
@@ -279,22 +279,33 @@ class SavedMixtures:
         states: dict[str, Path],
         build: Callable[[Backbone, dict[str, Any]], Mixture],
     ) -> None:
-        """Read them all; ``build`` makes the mixture that a state's notes describe."""
-        self.backbone, self.build = backbone, build
-        self.states = {name: (folder, *read_state(folder)) for name, folder in states.items()}
+        """Of these folders; ``build`` makes the mixture that a state's notes describe."""
+        self.backbone, self.states, self.build = backbone, states, build
+        self.inserted: tuple[str, Mixture] | None = None
 
     @contextmanager
     def using(self, names: list[str]) -> Iterator[nn.Module]:
         """The model with the state of this name; with none, the untouched backbone."""
-        if not names:
+        for name in names:
+            self._insert(name)
+        if self.inserted is None:
             yield self.backbone.model
+        else:
+            with self.inserted[1].using(names) as model:
+                yield model
+
+    def _insert(self, name: str) -> None:
+        if self.inserted and self.inserted[0] == name:
             return
-        (name,) = names
-        folder, notes, tensors = self.states[name]
+        notes, tensors = read_state(self.states[name])
+        if self.inserted:
+            self.inserted[1].remove()
+            self.inserted = None
         mixture = self.build(self.backbone, notes)
         try:
-            mixture.restore(tensors, folder)
-            mixture.requires_grad_(False).eval()
-            yield mixture.model
-        finally:
+            mixture.restore(tensors, self.states[name])
+        except InputError:
             mixture.remove()
+            raise
+        mixture.requires_grad_(False).eval()
+        self.inserted = name, mixture
