@@ -59,16 +59,11 @@ def route_by_threshold(
         routing: the config key of this name.
         parents: transfer parent of each task, for ``routing.second: parent``.
     """
-    import numpy as np
+    from stages.core.dmole.routing import Rule
 
-    from stages.core.dmole.routing import decide
-
-    tasks = list(thresholds)
-    scaled = np.array(list(thresholds.values())) * routing["threshold_scale"]
-    for step in range(len(tasks) + 1):
-        seen = slice(step)
-        routes = decide(losses[:, seen], scaled[seen], tasks[seen], routing["second"], parents)
-        for sample_id, route in zip(sample_ids, routes, strict=True):
+    rule = Rule.of(thresholds, routing, parents)
+    for step in range(len(thresholds) + 1):
+        for sample_id, route in zip(sample_ids, rule.routes(losses, step), strict=True):
             yield {"sample_id": sample_id, "step": step, **vars(route)}
 
 

@@ -204,7 +204,15 @@ def load(path: Path) -> Autoencoder:
     Raises:
         InputError: not a router file.
     """
-    tensors, notes = artifacts.read_weights(path)
+    return rebuild(*artifacts.read_weights(path), path)
+
+
+def rebuild(tensors: Mapping[str, Tensor], notes: Mapping[str, str], path: Path) -> Autoencoder:
+    """The autoencoder of these weights of a file; ``notes`` say its task and output function.
+
+    Raises:
+        InputError: not the weights of a router.
+    """
     try:
         hidden, dim = tensors["encoder.weight"].shape
         model = Autoencoder(dim, hidden, notes["output"], notes["task"])
