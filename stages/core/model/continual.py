@@ -21,18 +21,15 @@ import numpy as np
 
 from stages.core.backbone.decoding import answer_rows
 from stages.core.backbone.features import extract_features, feature_sizes
-from stages.core.base.errors import InputError, unknown
+from stages.core.base.errors import InputError
 from stages.core.dmole import autoencoder
 from stages.core.dmole.routing import Rule
-from stages.core.model.questions import Picture, question_row
-from stages.core.model.source import RunSource, Source
-from stages.core.runs.find_run import find_run
+from stages.core.model.questions import Picture
+from stages.core.model.source import Question, Source, find_source
 
 if TYPE_CHECKING:
     from stages.core.backbone.load import Backbone
     from stages.core.experts.learner import Answering
-
-Question = tuple[Picture, str] | tuple[Picture, str, str | None]  # image, text, task if told
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,24 @@ class ContinualModel:
         Raises:
             InputError: no such run or step, or one that is not finished.
         """
+        source = find_source(Path(path), method, seed)
+        return cls.of(source, step, device, backbone=backbone)
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        step: int | None = None,
+        device: str | None = None,
+        *,
+        backbone: str | Path | None = None,
+    ) -> ContinualModel:
+        """As :meth:`load`, from parts that were found."""
         from stages.core.backbone.load import load_backbone
 
-        source = RunSource(*find_run(Path(path), method, seed))
         source.check(step)
         settings = source.config["backbone"]
-        loaded = load_backbone(backbone or settings["path"], settings, device)
+        loaded = load_backbone(backbone or source.backbone, settings, device)
         return cls(source, loaded, source.method.answering(loaded, source.states), step)
 
     def at(self, step: int | None) -> ContinualModel:
@@ -124,7 +133,7 @@ class ContinualModel:
 
     def ask_many(self, questions: Iterable[Question]) -> list[Answer]:
         """Answer questions ``(image, text)`` or ``(image, text, task)``, in batches."""
-        rows, tasks = self._rows(questions)
+        rows, tasks = self.source.rows(questions)
         routes = self._routes(rows, tasks)
         groups = defaultdict(list)
         for row, route, task in zip(rows, routes, tasks, strict=True):
@@ -143,22 +152,13 @@ class ContinualModel:
 
     def route(self, image: Picture, question: str, task: str | None = None) -> Route:
         """Who would answer, without an answer."""
-        return self._routes(*self._rows([(image, question, task)]))[0]
+        return self._routes(*self.source.rows([(image, question, task)]))[0]
 
     def features(self, image: Picture, question: str) -> np.ndarray:
         """The vector ``(d_v + d_t,)`` float32 that routers look at (paper, Eqs. 6-7)."""
-        return self._features(self._rows([(image, question)])[0])[0]
+        return self._features(self.source.rows([(image, question)])[0])[0]
 
     # --- how ---
-
-    def _rows(self, questions: Iterable[Question]) -> tuple[list[dict[str, Any]], list[str | None]]:
-        limit, rows, tasks = self.source.config["max_pixels"], [], []
-        for number, (image, text, *told) in enumerate(questions, 1):
-            rows.append(question_row(image, text, str(number), limit))
-            tasks.append(told[0] if told else None)
-            if tasks[-1] not in (None, *self.source.tasks):
-                raise unknown("task", str(tasks[-1]), self.source.tasks, f"question {number}")
-        return rows, tasks
 
     def _routes(self, rows: list[dict[str, Any]], tasks: Sequence[str | None]) -> list[Route]:
         if self._rule is None:

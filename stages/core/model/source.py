@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 from stages.core.base import artifacts
 from stages.core.base.config import slice_config, with_variant
 from stages.core.base.errors import InputError, unknown
+from stages.core.model.questions import Picture, question_row
+from stages.core.runs.find_run import find_run
 from stages.core.runs.run_sheet import Run, RunSheet
 from stages.methods import registry as methods
 from stages.methods.base import Method
 
 if TYPE_CHECKING:
     from stages.core.dmole.autoencoder import Autoencoder
+
+Question = tuple[Picture, str] | tuple[Picture, str, str | None]  # image, text, task if told
 
 KEYS = ("backbone", "features", "prediction", "routing", "max_pixels")
 """What answering depends on, of a configuration."""
@@ -43,9 +48,22 @@ class Source:
         """Whether the best expert's parent answers beside it."""
         return self.routed and self.config["routing"]["second"] == "parent"
 
-    def steps(self, task: str) -> dict[int, list[str]]:
-        """The states that answer a task under static routing, by step; other steps are missing."""
-        found = {t: self.method.active(t, task, self.tasks) for t in range(len(self.tasks) + 1)}
+    def steps(self, task: str | None) -> dict[int, list[str]]:
+        """The steps after which a task (None: not told) can be answered, each with all states
+        that may take part.
+
+        Raises:
+            InputError: the method must be told the task.
+        """
+        if self.routed:
+            return {step: self.tasks[:step] for step in range(len(self.tasks) + 1)}
+        if self.method.knows_task and task is None:
+            raise InputError(
+                f"{self.run} is told the task of every question; say which of "
+                f"{', '.join(self.tasks)} this is."
+            )
+        asked = task or self.tasks[-1]
+        found = {t: self.method.active(t, asked, self.tasks) for t in range(len(self.tasks) + 1)}
         return {step: states for step, states in found.items() if states is not None}
 
     def active(self, task: str | None, step: int | None) -> list[str]:
@@ -53,23 +71,32 @@ class Source:
 
         Args:
             task: None: not told.
-            step: None: the last one at which the task can be answered.
+            step: None: the last one after which the task can be answered.
 
         Raises:
             InputError: the method must be told the task, or has no state for it at the step.
         """
-        if self.method.knows_task and task is None:
-            raise InputError(
-                f"{self.run} is told the task of every question; say which of "
-                f"{', '.join(self.tasks)} this is."
-            )
-        found = self.steps(task or self.tasks[-1])
+        found = self.steps(task)
         if step is not None and step not in found:
             raise InputError(
                 f"{self.run} answers {task or 'questions'} after the steps "
                 f"{', '.join(map(str, found))}, not after step {step}."
             )
         return found[max(found) if step is None else step]
+
+    def rows(self, questions: Iterable[Question]) -> tuple[list[dict[str, Any]], list[str | None]]:
+        """Questions as rows of the data artefact, named by their number, and their tasks.
+
+        Raises:
+            InputError: as :func:`question_row`, or an unknown task.
+        """
+        rows, tasks = [], []
+        for number, (image, text, *told) in enumerate(questions, 1):
+            rows.append(question_row(image, text, str(number), self.config["max_pixels"]))
+            tasks.append(told[0] if told else None)
+            if tasks[-1] not in (None, *self.tasks):
+                raise unknown("task", str(tasks[-1]), self.tasks, f"question {number}")
+        return rows, tasks
 
     def check(self, step: int | None) -> None:
         """That everything is there that answering after a step needs.
@@ -91,13 +118,15 @@ class Source:
 
     def needed(self, step: int | None) -> list[tuple[str, str, Path]]:
         """Artefact, task and path of all that answering after a step reads."""
-        if self.routed:
-            names = self.tasks[:step]
-        else:
-            rows = [self.steps(task) for task in self.tasks]
-            used = [row.get(max(row) if step is None else step, []) for row in rows]
-            names = [task for task in self.tasks if any(task in states for states in used)]
+        rows = [self.steps(task) for task in self.tasks]
+        used = [row.get(max(row) if step is None else step, []) for row in rows]
+        names = [task for task in self.tasks if any(task in states for states in used)]
         return [("expert", name, self.states[name]) for name in names if name in self.states]
+
+    @property
+    def backbone(self) -> str:
+        """Folder or name of the backbone."""
+        return self.config["backbone"]["path"]
 
     def router(self, task: str) -> tuple[Autoencoder, float]:
         """The autoencoder of a task and its threshold."""
@@ -155,3 +184,8 @@ def _limits(rows: Path) -> dict[str, int]:
         raise InputError(f"{rows}: not finished, because these test rows are missing.")
     task = artifacts.task_of(rows)
     return {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
+
+
+def find_source(path: Path, method: str | None = None, seed: int | None = None) -> Source:
+    """The parts of the model that a person means, as in :func:`find_run`."""
+    return RunSource(*find_run(path, method, seed))
