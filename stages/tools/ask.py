@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = args.pairs == ["-"]
     asked = from_lines(sys.stdin, args.task) if lines else from_pairs(args.pairs, args.task)
 
-    from stages.core.model.source import find_source
+    from stages.core.model.exported import find_source
 
     source = find_source(Path(args.run), args.method, args.seed)
     source.check(args.step)

@@ -24,8 +24,9 @@ from stages.core.backbone.features import extract_features, feature_sizes
 from stages.core.base.errors import InputError
 from stages.core.dmole import autoencoder
 from stages.core.dmole.routing import Rule
+from stages.core.model.exported import find_source
 from stages.core.model.questions import Picture
-from stages.core.model.source import Question, Source, find_source
+from stages.core.model.source import Question, Source
 
 if TYPE_CHECKING:
     from stages.core.backbone.load import Backbone
@@ -82,12 +83,14 @@ class ContinualModel:
         """The model of a run.
 
         Args:
-            path: results of a stream, or a folder below them such as ``seed0/dmole``.
+            path: an exported folder, the results of a stream, or a folder below them such as
+                ``seed0/dmole``.
             step: after how many tasks; None: after all.
             device: such as ``cpu`` or ``cuda:1``; None: a GPU if there is one.
             method: a method or variant; None: the folder's, else the first of the run.
             seed: None: the folder's, else the first of the run.
-            backbone: folder of the backbone; None: where the run found it.
+            backbone: folder of the backbone; None: where the run found it, or what an export
+                names.
 
         Raises:
             InputError: no such run or step, or one that is not finished.

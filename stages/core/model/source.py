@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.core.base import artifacts
 from stages.core.base.config import slice_config, with_variant
 from stages.core.base.errors import InputError, unknown
 from stages.core.model.questions import Picture, question_row
-from stages.core.runs.find_run import find_run
 from stages.core.runs.run_sheet import Run, RunSheet
 from stages.methods import registry as methods
 from stages.methods.base import Method
@@ -37,6 +36,8 @@ class Source:
     config: dict[str, Any]  # its ``KEYS``
     limits: dict[str, dict[str, int]]  # by task, length of an answer in tokens
     states: dict[str, Path]
+
+    advice: ClassVar[str] = "Run it to its end, or ask for an earlier step."
 
     @property
     def routed(self) -> bool:
@@ -113,7 +114,7 @@ class Source:
             if not path.exists():
                 raise InputError(
                     f"{self.place}: not finished, because the {name} of {task} is missing: {path}. "
-                    "Run it to its end, or ask for an earlier step."
+                    f"{self.advice}"
                 )
 
     def needed(self, step: int | None) -> list[tuple[str, str, Path]]:
@@ -184,8 +185,3 @@ def _limits(rows: Path) -> dict[str, int]:
         raise InputError(f"{rows}: not finished, because these test rows are missing.")
     task = artifacts.task_of(rows)
     return {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
-
-
-def find_source(path: Path, method: str | None = None, seed: int | None = None) -> Source:
-    """The parts of the model that a person means, as in :func:`find_run`."""
-    return RunSource(*find_run(path, method, seed))
