@@ -138,6 +138,7 @@ def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> st
             scores=[r for r in rows if (r["method"], r["seed"]) == (run.name, run.seed)],
             metrics=artifacts.read_json("metrics", summaries["metrics"]),
             experts=states,
+            parent=source.parent(states[-1]) if source.uses_parents else None,
             peft=all((source.states[task] / ADAPTER).is_file() for task in states),
             told=source.method.knows_task,
         )

@@ -23,6 +23,7 @@ class Facts:
     scores: Sequence[Mapping[str, Any]]  # rows of scores.parquet of this run and seed
     metrics: Mapping[str, Any]  # metrics.json
     experts: Sequence[str]
+    parent: str | None  # the task whose expert answers beside the last one
     peft: bool  # whether the experts are PEFT folders
     told: bool  # whether the method is told each question's task
 
@@ -151,5 +152,16 @@ def _loading(facts: Facts, base: str, revision: str | None) -> str:
         f"{own}\n\nWith PEFT alone, one expert for every question:\n\n```python\n"
         "from peft import PeftModel\nfrom transformers import AutoModelForImageTextToText\n\n"
         f'base = AutoModelForImageTextToText.from_pretrained("{base}"{pinned})\n'
-        f'model = PeftModel.from_pretrained(base, "THIS_FOLDER/experts/{facts.experts[-1]}")\n```'
+        f'model = PeftModel.from_pretrained(base, "THIS_FOLDER/experts/{facts.experts[-1]}")\n'
+        f"{_beside(facts.parent)}```"
+    )
+
+
+def _beside(parent: str | None) -> str:
+    if parent is None:
+        return ""
+    return (
+        "# this expert learnt beside another one, and answers best with it\n"
+        f'model.load_adapter("THIS_FOLDER/experts/{parent}", "parent")\n'
+        'model.base_model.set_adapter(["default", "parent"])\n'
     )

@@ -80,6 +80,32 @@ def test_plain_peft_gives_the_same_logits(small_run, exported) -> None:
             assert torch.equal(plain(**batch).logits, want)
 
 
+def test_two_experts_as_the_card_says(small_run, exported) -> None:
+    """The card's own lines, run; they end with the last expert beside its parent."""
+    parents = json.loads((exported / "dmole/model.json").read_text())["routers"]
+    pair = [TASKS[-1], parents[TASKS[-1]]["parent"]]
+    assert pair[1] is not None
+    card = (exported / "dmole/README.md").read_text()
+    code = card.split("```python\n")[-1].split("```")[0]
+    names: dict = {}
+    exec(code.replace("THIS_FOLDER", str(exported / "dmole")), names)
+    backbone = load_backbone(load_path(small_run), SETTINGS)
+    model = ExpertModel(backbone)
+    for task in pair:
+        model.load(task, exported / "dmole/experts" / task)
+    batch = backbone.prompter.collate(
+        [backbone.prompter.generation_example(row) for row in rows(small_run, TASKS[-1], 2)]
+    )
+    batch.pop("sample_id")
+    with torch.no_grad(), model.using(pair) as active:
+        want = active(**batch).logits
+        got = names["model"].eval()(**batch).logits
+        model.activate(pair[:1])
+        alone = active(**batch).logits
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(alone, want, atol=1e-2)
+
+
 def load_path(root: Path) -> str:
     return json.loads((root / "runs.json").read_text())["config"]["backbone"]["path"]
 
