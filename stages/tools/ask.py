@@ -116,11 +116,6 @@ def as_json(model: ContinualModel, asked: Asked, step: int | None, answer: Answe
     return json.dumps(entry, ensure_ascii=False)
 
 
-def printable(text: str) -> str:
-    """A text without what would steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.parser(__doc__, config=False)
     parser.add_argument("run", metavar="RUN", help="results of a run, or an exported folder")
@@ -162,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if question is not before:
             print(f"{question[0]}: {question[1]}")
         place = f"after step {step}" if args.all_steps else "answer"
-        print(f"  {place}: {printable(answer.text)}\n      {why(model, answer)}", flush=True)
+        print(f"  {place}: {cli.printable(answer.text)}\n      {why(model, answer)}", flush=True)
         before = question
 
 

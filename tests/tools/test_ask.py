@@ -96,10 +96,6 @@ def test_nobody_is_within_a_threshold(capsys, small_run, asked, tmp_path) -> Non
     assert "the backbone alone: no loss is within its threshold (loss / threshold: tiny_" in shown
 
 
-def test_a_terminal_is_not_steered() -> None:
-    assert ask.printable("grün 木\n\x1b[31m\x06") == "grün 木\n\\x1b[31m\\x06"
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
