@@ -105,7 +105,7 @@ WHERE: dict[str, tuple[str, Callable[[Course], bool]]] = {
         lambda c: c.last.score < c.own.score,
     ),
     "learnt": (
-        "have a higher score after their task was learnt than before",
+        "have a higher score after their task was learnt than just before",
         lambda c: c.own.score > c.before.score,
     ),
     "misrouted": (
