@@ -127,6 +127,13 @@ def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> st
                 f"{summaries[name]}. Run it to its end."
             )
     rows = artifacts.read_table("scores", summaries["scores"]).to_pylist()
+    metrics = artifacts.read_json("metrics", summaries["metrics"])
+    mine = [r for r in metrics["runs"] if (r["method"], r["seed"]) == (run.name, run.seed)]
+    if not mine:
+        raise InputError(
+            f"{summaries['metrics']}: not finished, because it has no metrics of {run.name}, seed "
+            f"{run.seed}. Run it to its end."
+        )
     return card(
         Facts(
             run=run.name,
@@ -136,7 +143,9 @@ def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> st
             backbone=source.config["backbone"],
             tasks=[artifacts.task_of(run.file("test_rows", task)) for task in run.tasks],
             scores=[r for r in rows if (r["method"], r["seed"]) == (run.name, run.seed)],
-            metrics=artifacts.read_json("metrics", summaries["metrics"]),
+            metrics=mine[0],
+            summary=next(e for e in metrics["summary"] if e["method"] == run.name),
+            definitions=metrics["definitions"],
             experts=states,
             parent=source.parent(states[-1]) if source.uses_parents else None,
             peft=all((source.states[task] / ADAPTER).is_file() for task in states),

@@ -21,7 +21,9 @@ class Facts:
     backbone: Mapping[str, Any]  # the config's section
     tasks: Sequence[Mapping[str, Any]]  # of the data artefacts, in the order of learning
     scores: Sequence[Mapping[str, Any]]  # rows of scores.parquet of this run and seed
-    metrics: Mapping[str, Any]  # metrics.json
+    metrics: Mapping[str, Any]  # of this run and seed, as in metrics.json
+    summary: Mapping[str, Any]  # of this run over all its seeds
+    definitions: Mapping[str, Any]  # of the metrics
     experts: Sequence[str]
     parent: str | None  # the task whose expert answers beside the last one
     peft: bool  # whether the experts are PEFT folders
@@ -101,19 +103,15 @@ def _matrix(facts: Facts) -> str:
 
 
 def _metrics(facts: Facts) -> str:
-    entry = next(e for e in facts.metrics["summary"] if e["method"] == facts.run)
-    run = next(
-        r for r in facts.metrics["runs"] if (r["method"], r["seed"]) == (facts.run, facts.seed)
-    )
-    seeds, rows = len(entry["seeds"]), []
-    for key in sorted(run["metrics"], key=[*FORMULAS, *run["metrics"]].index):
-        value, over = run["metrics"][key]["value"], entry["metrics"][key]
+    found, seeds, rows = facts.metrics["metrics"], len(facts.summary["seeds"]), []
+    for key in sorted(found, key=[*FORMULAS, *found].index):
+        value, over = found[key]["value"], facts.summary["metrics"][key]
         cells = ["–" if value is None else f"{value:.2f}"]
         if seeds > 1:
             known = over["std"] is not None
             spread = f"{over['mean']:.2f} ± {half_width(over['std'], seeds):.2f}" if known else "–"
             cells.append(spread)
-        rows.append([f"`{key}`: {facts.metrics['definitions'][key]['formula']}", *cells])
+        rows.append([f"`{key}`: {facts.definitions[key]['formula']}", *cells])
     several = [f"mean of {seeds} seeds ± half the 95 % interval"] if seeds > 1 else []
     note = "" if several else "One seed, hence no intervals here.\n\n"
     return note + table(["metric", f"seed {facts.seed}", *several], rows)

@@ -19,6 +19,7 @@ from stages.core.model.continual import ContinualModel
 from stages.core.runs.find_run import find_run
 from stages.tools import cmit
 from stages.tools.export import export
+from stages.tools.model_card import Facts, card
 from tests.helpers.finished_run import TASKS
 
 METHODS = ["dmole", "seq_ft", "cram", "prog_lora_dynamic", "individual"]
@@ -85,8 +86,8 @@ def test_two_experts_as_the_card_says(small_run, exported) -> None:
     parents = json.loads((exported / "dmole/model.json").read_text())["routers"]
     pair = [TASKS[-1], parents[TASKS[-1]]["parent"]]
     assert pair[1] is not None
-    card = (exported / "dmole/README.md").read_text()
-    code = card.split("```python\n")[-1].split("```")[0]
+    readme = (exported / "dmole/README.md").read_text()
+    code = readme.split("```python\n")[-1].split("```")[0]
     names: dict = {}
     exec(code.replace("THIS_FOLDER", str(exported / "dmole")), names)
     backbone = load_backbone(load_path(small_run), SETTINGS)
@@ -140,15 +141,15 @@ def test_the_backbone_is_named_as_others_find_it(small_run, tmp_path) -> None:
     config = json.loads((out / "experts/tiny_choice/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "someone/tiny-vlm"
     assert config["revision"] == "0" * 40
-    card = (out / "README.md").read_text()
-    assert card.startswith("---\nbase_model: someone/tiny-vlm\nlibrary_name: peft\n")
-    assert f'from_pretrained("someone/tiny-vlm", revision="{"0" * 40}")' in card
+    readme = (out / "README.md").read_text()
+    assert readme.startswith("---\nbase_model: someone/tiny-vlm\nlibrary_name: peft\n")
+    assert f'from_pretrained("someone/tiny-vlm", revision="{"0" * 40}")' in readme
     image, text, _ = questions(small_run)[0]
     ContinualModel.load(out).ask(image, text)  # the folder that the run used is still there
 
 
 def test_the_card_tells_the_scores(small_run, exported) -> None:
-    card = (exported / "seq_ft/README.md").read_text()
+    readme = (exported / "seq_ft/README.md").read_text()
     scores = artifacts.read_table("scores", small_run / "scores.parquet").to_pylist()
     metrics = json.loads((small_run / "metrics.json").read_text())
     mine = [row for row in scores if row["method"] == "seq_ft"]
@@ -156,16 +157,16 @@ def test_the_card_tells_the_scores(small_run, exported) -> None:
         if row["step"] == 3:
             interval = f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
             number = TASKS.index(row["task"]) + 1
-            assert f"| {number} {row['task']} | {row['metric']} | {interval} | 34 |" in card
+            assert f"| {number} {row['task']} | {row['metric']} | {interval} | 34 |" in readme
     for step, label in enumerate(["0 (the untouched backbone)", "1 tiny_caption"]):
         values = [
             f"{r['value']:.1f}" for t in TASKS for r in mine if (r["step"], r["task"]) == (step, t)
         ]
-        assert f"| {label} | {' | '.join(values)} |" in card
+        assert f"| {label} | {' | '.join(values)} |" in readme
     run = next(run for run in metrics["runs"] if run["method"] == "seq_ft")
-    assert f"{run['metrics']['bwt']['value']:.2f}" in card
-    assert "One seed, hence no intervals" in card
-    assert "## Limits" in card and "cmit ask THIS_FOLDER" in card
+    assert f"{run['metrics']['bwt']['value']:.2f}" in readme
+    assert "One seed, hence no intervals" in readme
+    assert "## Limits" in readme and "cmit ask THIS_FOLDER" in readme
     assert "PEFT has no such layer" in (exported / "cram/README.md").read_text()
     assert 'task="tiny_caption"' in (exported / "individual/README.md").read_text()
 
@@ -202,6 +203,31 @@ def test_a_run_that_is_half_finished(small_run, tmp_path, gone: str, told: str) 
     with pytest.raises(InputError, match=told):
         export(*find_run(root, "dmole"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_never_scored(small_run, tmp_path) -> None:
+    """As after a seed or method was added to a configuration whose scores were there."""
+    root = shutil.copytree(small_run, tmp_path / "run")
+    metrics = json.loads((root / "metrics.json").read_text())
+    metrics["runs"] = [run for run in metrics["runs"] if run["method"] != "dmole"]
+    (root / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match=r"metrics\.json: .* no metrics of dmole, seed 0"):
+        export(*find_run(root, "dmole"), tmp_path / "out")
+
+
+def test_several_seeds_give_intervals(small_run) -> None:
+    """Two seeds, mean 10 and deviation 2: t(0.975, 1) = 12.706, times 2 / sqrt 2."""
+    found = json.loads((small_run / "metrics.json").read_text())
+    key = next(iter(found["definitions"]))
+    facts = Facts(
+        "dmole", "dmole", 0, "s", {"path": "p", "revision": None, "dtype": "auto", "max_tiles": 1},
+        tasks=[{"name": "t", "metric": "iou", "min_new_tokens": 1, "max_new_tokens": 2}],
+        scores=[], metrics={"metrics": {key: {"value": 8.0}}},
+        summary={"seeds": [0, 1], "metrics": {key: {"mean": 10.0, "std": 2.0}}},
+        definitions=found["definitions"], experts=["t"], parent=None, peft=True, told=False,
+    )  # fmt: skip
+    assert "| 8.00 | 10.00 ± 17.97 |" in card(facts)
+    assert "no intervals" not in card(facts)
 
 
 def test_an_export_says_what_it_lacks(small_run, exported, tmp_path) -> None:
