@@ -16,6 +16,7 @@ from stages.core.base.config import complete
 from stages.core.base.errors import InputError
 from stages.core.experts.lora import ExpertModel
 from stages.core.model.continual import ContinualModel
+from stages.core.model.exported import ExportedSource
 from stages.core.runs.find_run import find_run
 from stages.tools import cmit
 from stages.tools.export import export
@@ -144,8 +145,11 @@ def test_the_backbone_is_named_as_others_find_it(small_run, tmp_path) -> None:
     readme = (out / "README.md").read_text()
     assert readme.startswith("---\nbase_model: someone/tiny-vlm\nlibrary_name: peft\n")
     assert f'from_pretrained("someone/tiny-vlm", revision="{"0" * 40}")' in readme
-    image, text, _ = questions(small_run)[0]
-    ContinualModel.load(out).ask(image, text)  # the folder that the run used is still there
+    assert ExportedSource(out).backbone == load_path(small_run)  # as long as it is there
+    notes = json.loads((out / "model.json").read_text())
+    notes["config"]["backbone"]["path"] = "gone"
+    (out / "model.json").write_text(json.dumps(notes))
+    assert ExportedSource(out).backbone == "someone/tiny-vlm"
 
 
 def test_the_card_tells_the_scores(small_run, exported) -> None:

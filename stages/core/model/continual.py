@@ -111,8 +111,13 @@ class ContinualModel:
         from stages.core.backbone.load import load_backbone
 
         source.check(step)
-        settings = source.config["backbone"]
-        loaded = load_backbone(backbone or source.backbone, settings, device)
+        settings, folder = source.config["backbone"], backbone or source.backbone
+        if not (backbone or settings.get("revision") or Path(folder).is_dir()):
+            raise InputError(
+                f"{source.place}: its backbone {folder} is not here; say where it lies: "
+                "backbone=..., or --backbone on the command line."
+            )
+        loaded = load_backbone(folder, settings, device)
         return cls(source, loaded, source.method.answering(loaded, source.states), step)
 
     def at(self, step: int | None) -> ContinualModel:

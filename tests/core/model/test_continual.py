@@ -1,5 +1,6 @@
 """A finished model gives the answers of its run, whichever way it is asked."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -138,6 +139,54 @@ def test_a_method_that_is_told_the_task(small_run, models) -> None:
         model.ask(image, text)
     with pytest.raises(InputError, match="answers tiny_choice after the steps 0, 2, not .* 3"):
         model.at(3).ask(image, text, CHOICE)
+
+
+def with_run(small_run: Path, root: Path, name: str, like: str, **entry) -> Path:
+    """A copy of the run with one more in its sheet, which has the artefacts of another."""
+    shutil.copytree(small_run, root)
+    sheet = json.loads((root / "runs.json").read_text())
+    sheet["config"]["variants"] = entry.pop("variants", {})
+    model = next(run for run in sheet["runs"] if run["name"] == like)
+    artefacts = model["artefacts"] | entry.pop("artefacts", {})
+    sheet["runs"].append(model | entry | {"name": name, "artefacts": artefacts})
+    (root / "runs.json").write_text(json.dumps(sheet))
+    return root
+
+
+def test_a_variant_has_its_own_rule(small_run, models, tmp_path) -> None:
+    """Thresholds of 0.6 of their height and no second expert."""
+    change = {"routing.second": "none", "routing.threshold_scale": 0.6}
+    variants = {"narrow": {"method": "dmole", "set": change}}
+    root = with_run(small_run, tmp_path / "run", "narrow", "dmole", variants=variants)
+    asked = questions(small_run, "tiny_caption")[:12]
+    found = ContinualModel.load(root, method="narrow").ask_many(asked)
+    for narrow, plain in zip(found, models["dmole"].ask_many(asked), strict=True):
+        want = {task: ratio / 0.6 for task, ratio in plain.ratios.items()}
+        assert narrow.ratios == pytest.approx(want)
+        assert len(narrow.experts) == (min(want.values()) <= 1)
+        assert all(want[expert] <= 1 for expert in narrow.experts)
+
+
+def test_methods_that_have_few_states(small_run, tmp_path) -> None:
+    image, text, _ = questions(small_run, CHOICE)[0]
+    root = with_run(small_run, tmp_path / "run", "zero_shot", "seq_ft", method="zero_shot")
+    found = ContinualModel.load(root, method="zero_shot")
+    assert [found.at(step).ask(image, text).experts for step in range(4)] == [[]] * 4
+    root = with_run(small_run, tmp_path / "other", "joint", "seq_ft", method="joint")
+    found = ContinualModel.load(root, method="joint")
+    assert found.ask(image, text).experts == ["tiny_ground"]
+    with pytest.raises(InputError, match="joint answers questions after the steps 0, 3, not .* 1"):
+        found.at(1).ask(image, text)
+
+
+def test_a_backbone_that_is_not_here(small_run, tmp_path) -> None:
+    root = Path(shutil.copytree(small_run, tmp_path / "run"))
+    sheet = json.loads((root / "runs.json").read_text())
+    here, sheet["config"]["backbone"]["path"] = sheet["config"]["backbone"]["path"], "elsewhere"
+    (root / "runs.json").write_text(json.dumps(sheet))
+    with pytest.raises(InputError, match="its backbone elsewhere is not here; say where it lies"):
+        ContinualModel.load(root)
+    assert ContinualModel.load(root, backbone=here).backbone.path == here
 
 
 def test_the_run_is_found_from_any_of_its_folders(small_run, models) -> None:
