@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from stages.core.base.errors import InputError
@@ -23,6 +24,7 @@ def find_run(path: Path, name: str | None = None, seed: int | None = None) -> tu
     Raises:
         InputError: no such folder, no run sheet, or no such run.
     """
+    path = Path(os.path.normpath(path))
     sheet = RunSheet(_sheet_of(path))
     below = path.absolute().parts[len(sheet.root.absolute().parts) :]
     folder, run = split_scope("/".join(below[:2]))
