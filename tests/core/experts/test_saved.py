@@ -1,9 +1,13 @@
 """Experts on disk: read on use, the least recently used dropped, the same answers throughout."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stages.core.backbone.load import load_backbone
+from stages.core.base.errors import InputError
 from stages.core.experts import saved
 from stages.core.experts.lora import ExpertModel
 from stages.methods import registry as methods
@@ -47,6 +51,31 @@ def held(backbone):
     """The experts whose weights the model holds."""
     keys = [key for key, _ in backbone.model.named_parameters() if "lora_A" in key]
     return {key.split(".")[-2] for key in keys}
+
+
+def test_an_expert_that_does_not_fit_leaves_nothing_behind(
+    tiny, tiny_folder, states, rows, tmp_path
+):
+    """Also as the first one; once its folder is in order it answers."""
+    folder = shutil.copytree(states["t1"], tmp_path / "t1")
+    file = folder / "adapter_model.safetensors"
+    sound = file.read_bytes()
+    tensors = load_file(file)
+    save_file(tensors | {"base_model.model.nothing.lora_A.weight": torch.ones(2)}, file)
+    model = methods.load("seq_ft").answering(tiny, states | {"t1": folder})
+    for names in (["t1"], [], ["t2"], ["t1"], ["t2"]):
+        if names == ["t1"]:
+            with pytest.raises(InputError, match="does not fit"), model.using(names):
+                pass
+            continue
+        with model.using(names) as active:
+            got = logits(active, tiny, rows[0])
+        assert torch.equal(got, alone(tiny_folder, states, names, rows[0]))
+    assert held(tiny) == {"t2"}
+    file.write_bytes(sound)
+    with model.using(["t1"]) as active:
+        got = logits(active, tiny, rows[0])
+    assert torch.equal(got, alone(tiny_folder, states, ["t1"], rows[0]))
 
 
 def test_experts_come_and_go_and_answer_alike(tiny, tiny_folder, states, rows, monkeypatch):
