@@ -30,7 +30,8 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 
 # What loads no backbone family and starts no Snakemake.
 QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
-	core/backbone/test_families.py tools/test_measure_backbone.py tools/test_convert_backbone.py)
+	core/backbone/test_families.py core/model/test_continual.py tools/test_ask.py \
+	tools/test_convert_backbone.py tools/test_export.py tools/test_measure_backbone.py)
 
 .PHONY: demo compare test quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:

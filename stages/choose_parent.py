@@ -36,20 +36,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), "transfer")
     earlier = args.earlier
     required, enabled = used["transfer"]["require_threshold"], used["transfer"]["enabled"]
-    routers, threshold_files = cli.paths(args.routers), cli.paths(args.thresholds)
+    router_files, threshold_files = cli.paths(args.routers), cli.paths(args.thresholds)
 
-    from stages.core.dmole import autoencoder
+    from stages.core.dmole import routers
 
-    rows = autoencoder.read_features(args.features)
+    rows = routers.read_features(args.features)
     if rows.task != args.task:
         raise InputError(
             f"{args.features}: features of task {rows.task!r}, expected {args.task!r}."
         )
-    models = autoencoder.load_all(routers, earlier, rows, args.features)
-    losses = {model.task: float(autoencoder.losses_of(model, rows.z).mean()) for model in models}
-    thresholds = autoencoder.read_thresholds(threshold_files, earlier) if required else None
+    models = routers.load_all(router_files, earlier, rows, args.features)
+    losses = {model.task: float(routers.losses(model, rows.z).mean()) for model in models}
+    thresholds = routers.read_thresholds(threshold_files, earlier) if required else None
     inputs = {"features": args.features}
-    inputs |= {f"router/{task}": path for task, path in zip(earlier, routers, strict=True)}
+    inputs |= {f"router/{task}": path for task, path in zip(earlier, router_files, strict=True)}
     if required:
         inputs |= {f"threshold/{t}": p for t, p in zip(earlier, threshold_files, strict=True)}
     artifacts.write_json(

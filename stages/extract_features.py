@@ -2,7 +2,7 @@
 
 Reads rows and the backbone; writes one vector ``z`` per sample, an image half (of the thumbnail)
 and a text half (of the question), made as ``features.style`` says. Rows of a subset are also
-written in ``features.wordings`` other wordings each, for the routers that learn from them.
+written in ``router.wordings`` other wordings each, for the routers that learn from them.
 
     python -m stages.extract_features --rows results/pocket/seed0/subsets/signs_ocr.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\
@@ -42,19 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--rows", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     args = parser.parse_args(argv)
-    used = config.slice_config(config.from_argument(args.config), "features", "backbone")
+    keys = ("features", "router.wordings", "backbone")
+    used = config.slice_config(config.from_argument(args.config), *keys)
     rows = artifacts.read_table("data", args.rows).to_pylist()
     task = artifacts.task_record(args.rows)
     subset = artifacts.metadata(args.rows)["provenance"].get("stage") == "sample_subset"
-    style = dict(used["features"])
-    wordings = style.pop("wordings")
-    texts = texts_of(rows, task["kind"], wordings if subset else 0)
+    texts = texts_of(rows, task["kind"], used["router"]["wordings"] if subset else 0)
 
     from stages.core.backbone.features import extract_features, feature_sizes
     from stages.core.backbone.load import load_backbone
 
     backbone = load_backbone(args.backbone, used["backbone"])
-    z = extract_features(backbone, rows, texts=texts, **style)
+    z = extract_features(backbone, rows, texts=texts, **used["features"])
     if not distributed.is_first():
         return
     names = [

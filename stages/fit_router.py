@@ -24,8 +24,9 @@ from stages.core.base.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.core.dmole.autoencoder import Autoencoder, Features
+    from stages.core.dmole.autoencoder import Autoencoder
     from stages.core.dmole.neighbours import Neighbours
+    from stages.core.dmole.routers import Features
 
 
 def fit_router(
@@ -124,7 +125,7 @@ def fit_neighbours(
     value = float(np.quantile(own, threshold["quantile"]))
     return model, {
         "task": task,
-        "kind": neighbours.KIND,
+        "kind": "neighbours",
         "n": len(z),
         "dim": model.dim,
         "wordings": len(model.texts),
@@ -151,17 +152,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     edits.refuse_edited(args.out_json)
     used = config.slice_config(config.from_argument(args.config), "router", "threshold")
 
-    from stages.core.dmole import autoencoder, neighbours
+    from stages.core.dmole import routers
 
-    rows = autoencoder.read_features(args.features)
-    if used["router"]["kind"] == neighbours.KIND:
+    rows = routers.read_features(args.features)
+    if used["router"]["kind"] == "neighbours":
         model, content = fit_neighbours(rows, args.seed, **used)
     else:
         model, content = fit_router(rows.z, rows.task, args.seed, **used)
     origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
     artifacts.write_json("router", args.out_json, content | {"provenance": origin})
-    save = neighbours.save if used["router"]["kind"] == neighbours.KIND else autoencoder.save
-    save(model, args.out_weights, origin)
+    routers.save(model, args.out_weights, origin)
 
 
 if __name__ == "__main__":

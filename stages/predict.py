@@ -72,7 +72,7 @@ def predict(
 
     from stages.core.backbone.decoding import answer_rows
 
-    model = method.load(backbone, states)
+    model = method.answering(backbone, states)
     share = sum(len(distributed.mine(ids)) for ids in sets.values())
     answers = []
     with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:

@@ -60,16 +60,11 @@ def route_by_threshold(
         routing: the config key of this name.
         parents: transfer parent of each task, for ``routing.second: parent``.
     """
-    import numpy as np
+    from stages.core.dmole.routing import Rule
 
-    from stages.core.dmole.routing import decide
-
-    tasks = list(thresholds)
-    scaled = np.array(list(thresholds.values())) * routing["threshold_scale"]
-    for step in range(len(tasks) + 1):
-        seen = slice(step)
-        routes = decide(losses[:, seen], scaled[seen], tasks[seen], routing["second"], parents)
-        for sample_id, route in zip(sample_ids, routes, strict=True):
+    rule = Rule.of(thresholds, routing, parents)
+    for step in range(len(thresholds) + 1):
+        for sample_id, route in zip(sample_ids, rule.routes(losses, step), strict=True):
             yield {"sample_id": sample_id, "step": step, **vars(route)}
 
 
@@ -77,20 +72,20 @@ def _routed_rows(args: argparse.Namespace, routing: Mapping[str, Any], ids: list
     """Read features, routers and thresholds, and route by them."""
     import numpy as np
 
-    from stages.core.dmole import autoencoder
+    from stages.core.dmole import routers
 
     for flag in ("features", "routers", "thresholds"):
         if not getattr(args, flag):
             raise InputError(f"method {args.method!r} routes by threshold and needs --{flag}.")
-    features = autoencoder.read_features(args.features)
+    features = routers.read_features(args.features)
     if features.sample_ids != ids:
         raise InputError(
             f"{args.features} and {args.data} do not list the same samples in the same order; "
             "extract the features again."
         )
-    models = autoencoder.load_all(cli.paths(args.routers), args.tasks, features, args.features)
-    thresholds = autoencoder.read_thresholds(cli.paths(args.thresholds), args.tasks)
-    losses = np.stack([autoencoder.losses_of(model, features.z) for model in models], axis=1)
+    models = routers.load_all(cli.paths(args.routers), args.tasks, features, args.features)
+    thresholds = routers.read_thresholds(cli.paths(args.thresholds), args.tasks)
+    losses = np.stack([routers.losses(model, features.z) for model in models], axis=1)
     parents = _parents(args) if routing["second"] == "parent" else None
     return route_by_threshold(losses, thresholds, ids, routing, parents)
 

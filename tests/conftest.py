@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny random backbone and rows of the data artefact."""
 
+import fcntl
 import io
 import os
 import shutil
@@ -8,6 +9,8 @@ import subprocess
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Several tests run side by side: threads of their own would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +44,21 @@ def tiny_folder(tmp_path_factory):
     folder.mkdir()
     make_tiny_backbone(folder, seed=0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tiny_folder, tmp_path_factory) -> Path:
+    """Results of a finished run of five methods, 34 test rows a task; the workers share them."""
+    from tests.helpers.finished_run import FinishedRun
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small_run"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "small/metrics.json").is_file():
+            methods = ["dmole", "seq_ft", "cram", "prog_lora_dynamic", "individual"]
+            FinishedRun(folder, tiny_folder, methods, test_rows=34)
+    return folder / "small"
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from stages.core.backbone.load import Backbone
     from stages.core.experts.job import Job
+    from stages.core.experts.learner import Answering
     from stages.core.experts.lora import ExpertModel, SlotRanks
 
     Run = Callable[..., list[list[float]]]
@@ -151,6 +152,12 @@ class Method:
         for name, folder in states.items():
             model.load(name, folder)
         return model
+
+    def answering(self, backbone: Backbone, states: dict[str, Path]) -> Answering:
+        """The same for answers: a state is read when it is first used, and not kept for ever."""
+        from stages.core.experts.saved import SavedExperts
+
+        return SavedExperts(backbone, states)
 
 
 def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from stages.core.backbone.load import Backbone
     from stages.core.experts.job import Job
-    from stages.core.experts.mixtures import Mixture, SavedMixtures
+    from stages.core.experts.mixtures import Mixture
+    from stages.core.experts.saved_mixtures import SavedMixtures
 
     Run = Callable[..., list[list[float]]]
 
@@ -30,6 +31,9 @@ class MixtureMethod(Method):
         model.save(folder)
 
     def load(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
-        from stages.core.experts.mixtures import SavedMixtures
+        from stages.core.experts.saved_mixtures import SavedMixtures
 
         return SavedMixtures(backbone, states, self.build)
+
+    def answering(self, backbone: Backbone, states: dict[str, Path]) -> SavedMixtures:
+        return self.load(backbone, states)

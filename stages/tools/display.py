@@ -11,7 +11,7 @@ from math import isclose, prod
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +24,14 @@ CELL = 40  # characters of the longest cell
 
 STRONG = "bold cyan"
 FAINT = "dim"
+
+
+def console() -> Console:
+    """A console that prints texts as they are; a pipe has no edge to wrap at."""
+    made = Console(markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made = Console(markup=False, highlight=False, emoji=False, width=200)
+    return made
 
 
 def table(*columns: str, left: int = 1) -> Table:

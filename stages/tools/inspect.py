@@ -5,6 +5,7 @@ Reads   a Parquet file, a JSON file (allocation, router, transfer, metrics), a s
 Writes  to the terminal; plain text when piped
 
     python -m stages.tools.inspect results/pocket/seed0/allocations/iconqa.json
+    cmit inspect results/pocket/seed0/dmole/predictions/iconqa.parquet --samples 5
 """
 
 from __future__ import annotations
@@ -55,6 +56,26 @@ def inspect(path: Path, n_rows: int = 3) -> Iterator[RenderableType]:
                 f"{path}: cannot show {path.suffix or 'a file without suffix'}; "
                 "give a .parquet, .json or .safetensors file, or an expert's folder."
             )
+
+
+def answers(path: Path, count: int) -> Iterator[RenderableType]:
+    """The first samples behind a file of predictions, with what was asked, wanted and scored.
+
+    Raises:
+        InputError: not the predictions of a run.
+    """
+    from stages.core.runs.find_run import find_run
+    from stages.core.runs.samples import read_samples
+    from stages.tools.examples import show
+
+    sheet, _ = find_run(path)
+    for run in sheet.runs:
+        for task, file in run.artefacts.get("predictions", {}).items():
+            if file.exists() and file.samefile(path):
+                for sample in read_samples(sheet, run, task)[:count]:
+                    yield from show(sample)
+                return
+    raise InputError(f"--samples: {path} holds no predictions of a run of {sheet.path}.")
 
 
 def _json(path: Path) -> Iterator[RenderableType]:
@@ -156,15 +177,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__, config=False)
     parser.add_argument("path", type=Path, metavar="PATH", help="file or expert folder")
     parser.add_argument("--rows", type=int, default=3, help="rows to show of a table (default 3)")
+    parser.add_argument(
+        "--samples", type=int, help="of predictions: so many with question, references and score"
+    )
     args = parser.parse_args(argv)
 
-    from rich.console import Console
+    if args.samples is not None and args.samples < 1:
+        raise InputError(f"--samples: {args.samples} is not a positive number.")
 
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:  # a pipe has no edge to wrap at
-        console = Console(markup=False, highlight=False, emoji=False, width=200)
-    for item in list(inspect(args.path, args.rows)):  # nothing of a file that is damaged
-        console.print(item)
+    from stages.tools.display import console
+
+    shown = answers(args.path, args.samples) if args.samples else inspect(args.path, args.rows)
+    out = console()
+    for item in list(shown):  # nothing of a file that is damaged
+        out.print(item)
 
 
 if __name__ == "__main__":

@@ -86,15 +86,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(found, indent=2))
         return
 
-    from rich.console import Console
-
     from stages.tools import plan_tables
+    from stages.tools.display import console
 
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:  # a pipe has no edge to wrap at
-        console = Console(markup=False, highlight=False, emoji=False, width=200)
+    out = console()
     for item in plan_tables.tables(found):
-        console.print(item)
+        out.print(item)
 
 
 if __name__ == "__main__":

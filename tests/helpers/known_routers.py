@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stages.core.base import artifacts
-from stages.core.dmole import autoencoder
+from stages.core.dmole import autoencoder, routers
 
 
 def cluster(n: int, task: int, seed: int, dim: int = 32, factors: int = 4) -> np.ndarray:
@@ -30,7 +30,7 @@ def write_constant_router(
         for parameter in model.parameters():
             parameter.zero_()
         model.decoder.bias.copy_(torch.tensor(bias))
-    autoencoder.save(model, folder / f"{task}.safetensors", {})
+    routers.save(model, folder / f"{task}.safetensors", {})
     calibration = {"method": "train", "folds": None, "quantile": 1, "factor": 1}
     content = {
         "task": task,

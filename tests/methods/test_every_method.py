@@ -100,6 +100,20 @@ def test_without_states_the_backbone_is_untouched(last, tiny_folder):
     assert torch.equal(got, prompt_logits(fresh.model, fresh, rows))
 
 
+def test_answers_come_from_the_same_states(stream, last, loaded, tiny_folder):
+    """States that are read when they answer give what states read at once give."""
+    backbone, model, names = loaded
+    other = load_backbone(tiny_folder, battery.SETTINGS)
+    states = {name: stream[0][name].folder for name in names}
+    answering = methods.load(last.method.name).answering(other, states)
+    rows = battery.rows_of("places")[:3]
+    for active in ([], names, [], names):
+        with model.using(active) as view:
+            want = prompt_logits(view.eval(), backbone, rows)
+        with answering.using(active) as view:
+            assert torch.equal(prompt_logits(view.eval(), other, rows), want)
+
+
 def test_states_of_earlier_tasks_keep_their_bytes(stream):
     jobs, before = stream
     assert {name: file_hash(jobs[name].folder) for name in before} == before

@@ -1,6 +1,8 @@
 """ProgLoRA, dynamic: one softmax over all keys, weights per sample, recall of finished tasks."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from datasets import Dataset
 
 from stages.core.backbone.decoding import generate
 from stages.core.backbone.load import load_backbone
+from stages.core.base.artifacts import read_weights, write_weights
 from stages.methods import registry as methods
 from stages.methods.layers.pools import Selector
 from tests.conftest import make_row
@@ -61,17 +64,19 @@ def prompts_by_hand(backbone, rows):
     return np.stack([table[[i for i in one if i != image]].max(0) for one in ids])
 
 
-def randomised(trained, tiny_folder):
-    """The saved state with other, large values, and its model: weights far from equal."""
+def randomised(trained, tiny_folder, folder):
+    """A copy of the saved state with other, large values: weights far from equal."""
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
-    saved = methods.load(NAME).load(backbone, {SECOND: trained.folder})
-    stored = saved.states[SECOND][2]
+    copied = Path(shutil.copytree(trained.folder, folder / "randomised"))
+    stored = read_weights(copied / "mixture.safetensors")[0]
     torch.manual_seed(5)
     for key in stored:
         if ".a." in key or ".b." in key:
             stored[key] = 0.3 * torch.randn_like(stored[key])
         elif "keys" in key or key in ("extra.down", "extra.up"):
             stored[key] = 2 * torch.randn_like(stored[key])
+    write_weights(copied / "mixture.safetensors", stored, provenance={})
+    saved = methods.load(NAME).load(backbone, {SECOND: copied})
     return backbone, saved, {key: value.numpy() for key, value in stored.items()}
 
 
@@ -112,9 +117,9 @@ def weights_now(selector, task):
     return selector(selector.memories[task]).mean(dim=0).tolist()
 
 
-def test_every_slot_mixes_all_blocks_with_the_samples_own_weights(stream, tiny_folder):
+def test_every_slot_mixes_all_blocks_with_the_samples_own_weights(stream, tiny_folder, tmp_path):
     """Reference: of each sample a backbone with W + s sum_j w_j B_j A_j written into it."""
-    backbone, saved, state = randomised(stream[SECOND], tiny_folder)
+    backbone, saved, state = randomised(stream[SECOND], tiny_folder, tmp_path)
     want_weights = weights_by_hand(state, prompts_by_hand(backbone, UNLIKE))
     assert want_weights.shape == (4, 2)
     assert np.ptp(want_weights[:, 0]) > 0.05  # the samples differ
@@ -140,8 +145,8 @@ def test_every_slot_mixes_all_blocks_with_the_samples_own_weights(stream, tiny_f
         torch.testing.assert_close(got[i], want, atol=2e-3, rtol=1e-3)
 
 
-def test_weights_are_kept_while_decoding(stream, tiny_folder):
-    backbone, saved, state = randomised(stream[SECOND], tiny_folder)
+def test_weights_are_kept_while_decoding(stream, tiny_folder, tmp_path):
+    backbone, saved, state = randomised(stream[SECOND], tiny_folder, tmp_path)
     want = weights_by_hand(state, prompts_by_hand(backbone, UNLIKE))
     assert np.ptp(want[:, 0]) > 0.05
     batch = backbone.prompter.collate(

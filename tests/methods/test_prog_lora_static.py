@@ -1,12 +1,15 @@
 """ProgLoRA, static: the allocation row, fixed by the tasks' prompts and reused at test."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from stages.core.backbone.load import load_backbone
+from stages.core.experts.mixtures import read_state
 from stages.methods import registry as methods
 from stages.methods.layers.pools import Prototypes
 from tests.helpers import battery
@@ -59,13 +62,15 @@ def test_the_row_of_a_task_follows_from_its_prompts(stream):
         np.testing.assert_allclose(stored, means[number], rtol=1e-4, atol=1e-7)
 
 
-def test_the_stored_row_answers_every_sample(stream, tiny_folder):
-    """Reference: a backbone with W + s sum_k row_k B_k A_k; the row is edited in the file's
-    copy in memory, so that it cannot have been computed again."""
+def test_the_stored_row_answers_every_sample(stream, tiny_folder, tmp_path):
+    """Reference: a backbone with W + s sum_k row_k B_k A_k; the row is edited in a copy of the
+    state, so that it cannot have been computed again."""
     backbone = load_backbone(tiny_folder, battery.SETTINGS)
-    saved = methods.load(NAME).load(backbone, {SECOND: stream[SECOND].folder})
-    _, described, state = saved.states[SECOND]
-    described["allocation"] = row = [0.9, 0.4]
+    copied = Path(shutil.copytree(stream[SECOND].folder, tmp_path / "edited"))
+    described, state = read_state(copied)
+    row = [0.9, 0.4]
+    (copied / "mixture.json").write_text(json.dumps(described | {"allocation": row}))
+    saved = methods.load(NAME).load(backbone, {SECOND: copied})
     samples = battery.rows_of(FIRST)[:2] + battery.rows_of(SECOND)[:2]
     batch = battery.batch_of(backbone, samples)
     with saved.using([SECOND]) as model, torch.no_grad():

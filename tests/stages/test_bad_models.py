@@ -24,7 +24,7 @@ SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 TASK = {"name": "things", "kind": "open_vqa", "metric": "accuracy"}
 TASK |= {"max_new_tokens": 2, "min_new_tokens": 1}
 USED = {
-    "features": {"style": "max", "wordings": 0, "normalize": True, "batch_size": 2},
+    "features": {"style": "max", "normalize": True, "batch_size": 2},
     "prediction": {"batch_size": 2},
     "backbone": SETTINGS,
 }

@@ -8,7 +8,7 @@ import pytest
 from stages import fit_router
 from stages.core.base import artifacts, cli
 from stages.core.base.errors import InputError
-from stages.core.dmole import autoencoder
+from stages.core.dmole import autoencoder, routers
 from tests.helpers.known_routers import cluster
 
 ROUTER = {
@@ -127,7 +127,7 @@ class TestCommand:
         self.write(tmp_path / "f.parquet", z)
         self.run(tmp_path, "a")
         content = artifacts.read_json("router", tmp_path / "a.json")
-        model = autoencoder.load(tmp_path / "a.safetensors")
+        model = routers.load(tmp_path / "a.safetensors")
         assert (model.task, model.output, model.dim) == ("signs", "identity", 32)
         inside = autoencoder.losses(model, z)
         assert content["losses"]["in_fold"]["mean"] == pytest.approx(inside.mean())

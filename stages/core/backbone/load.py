@@ -73,6 +73,22 @@ def pick_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def named_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        InputError: torch knows none of this name, or does not see it.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"device {name!r} cannot be used: {reason}; try cpu or cuda.") from None
+
+
 def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 where the processor multiplies it natively, else float32."""
     import torch
@@ -106,12 +122,15 @@ def local_folder(path: str | Path, revision: str | None) -> Path:
         ) from None
 
 
-def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
+def load_backbone(
+    path: str | Path, settings: dict[str, Any], device: str | None = None
+) -> Backbone:
     """Load a native ``transformers`` image-text-to-text model, frozen, in eval mode.
 
     Args:
         path: local folder, or the id of a hub model.
         settings: the config's ``backbone`` section (revision, dtype, image_size, max_tiles).
+        device: such as ``cpu`` or ``cuda:1``; None is :func:`pick_device`'s.
 
     Raises:
         InputError: missing or damaged files, weights that do not fit or are not finite, an
@@ -124,15 +143,15 @@ def load_backbone(path: str | Path, settings: dict[str, Any]) -> Backbone:
     logging.disable_progress_bar()
     folder = local_folder(path, settings.get("revision"))
     check_folder(folder)
-    device = pick_device()
+    place = pick_device() if device is None else named_device(device)
     distributed.connect()
-    model = _pretrained(path, folder, settings, device)
-    model.requires_grad_(False).eval().to(device)
+    model = _pretrained(path, folder, settings, place)
+    model.requires_grad_(False).eval().to(place)
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
     prompter = load_prompter(folder, families.load(folder, model.config, settings))
     model.generation_config = greedy(prompter.tokenizer, folder)
-    return Backbone(model, prompter, find_slots(model), device, str(path))
+    return Backbone(model, prompter, find_slots(model), place, str(path))
 
 
 def _pretrained(

@@ -43,3 +43,8 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
 def paths(items: Sequence[str] | None) -> list[Path]:
     """Command-line strings as paths; an absent list flag is an empty list."""
     return [Path(item) for item in items or []]
+
+
+def printable(text: str) -> str:
+    """A text without what would steer a terminal; line breaks stay."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

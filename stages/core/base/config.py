@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "recommended": {
         "routing.second": "parent",
         "features.style": "meaning",
-        "features.wordings": 4,
+        "router.wordings": 4,
         "router.kind": "neighbours",
         "router.samples": 256,
         "threshold.quantile": 0.95,

@@ -5,12 +5,10 @@ it was fitted to far better than other rows of the same task, so the threshold i
 rows left out of the fit (``threshold.calibration: cross_fit``).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,51 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
-from stages.core.dmole import neighbours
-from stages.core.dmole.neighbours import Neighbours
 
 OUTPUTS = ("identity", "sigmoid")  # what bounds a reconstruction
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's JSON
-
-
-@dataclass(frozen=True)
-class Features:
-    """Feature rows of one task: ``z`` is a float32 array (n, d) in the order of ``sample_ids``.
-
-    ``wordings`` (m, d) are rows of the same samples asked in other words; ``vision_dim`` is the
-    width of the image half, None where the file does not say it.
-    """
-
-    task: str
-    sample_ids: list[str]
-    z: np.ndarray
-    wordings: np.ndarray
-    vision_dim: int | None
-
-
-def read_features(path: Path) -> Features:
-    """Read the feature rows of a task.
-
-    Raises:
-        InputError: no rows, rows of unequal length, or a value that is not finite.
-    """
-    table = artifacts.read_table("features", path)
-    ids = table["sample_id"].to_pylist()
-    z = table["z"].combine_chunks()
-    lengths = set(z.value_lengths().to_pylist())
-    if len(lengths) != 1:
-        raise InputError(
-            f"{path}: rows must have one common length, found {sorted(lengths, key=str) or 'none'}."
-        )
-    rows = np.array(z.flatten(), dtype=np.float32).reshape(len(ids), lengths.pop())
-    if broken := [name for name, row in zip(ids, rows, strict=True) if not np.isfinite(row).all()]:
-        raise InputError(f"{path}: sample {broken[0]!r} has a feature that is not finite.")
-    worded = np.array([number or 0 for number in table["wording"].to_pylist()]) > 0
-    asked = [name for name, other in zip(ids, worded, strict=True) if not other]
-    vision_dim = artifacts.metadata(path).get("vision_dim")
-    return Features(artifacts.task_of(path), asked, rows[~worded], rows[worded], vision_dim)
 
 
 class Autoencoder(nn.Module):
@@ -82,6 +39,10 @@ class Autoencoder(nn.Module):
     def dim(self) -> int:
         """Length of a feature row."""
         return self.encoder.in_features
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """What :func:`rebuild` makes it of again."""
+        return self.state_dict(), {"output": self.output}
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstruction of feature rows, (..., d) -> (..., d)."""
@@ -140,11 +101,6 @@ def fit(
         F.mse_loss(model(target), target).backward()
         optimizer.step()
     return model.requires_grad_(False)
-
-
-def losses_of(router: Autoencoder | Neighbours, z: np.ndarray) -> np.ndarray:
-    """Loss of each row of ``z`` (n, d) under a router of either kind, (n,)."""
-    return neighbours.losses(router, z) if isinstance(router, Neighbours) else losses(router, z)
 
 
 @_one_thread()
@@ -208,83 +164,15 @@ def summary(values: np.ndarray) -> dict[str, float]:
 # --- File ----------------------------------------------------------------------------------------
 
 
-def save(model: Autoencoder, path: Path, provenance: dict) -> None:
-    """Write weights, task and output function as safetensors."""
-    artifacts.write_weights(
-        path, model.state_dict(), provenance, task=model.task, output=model.output
-    )
-
-
-def load(path: Path) -> Autoencoder:
-    """Read what :func:`save` wrote.
+def rebuild(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> Autoencoder:
+    """The autoencoder of these weights; ``notes`` say its task and output function.
 
     Raises:
-        InputError: not a router file.
+        KeyError, ValueError, RuntimeError: they are not those of an autoencoder.
     """
-    tensors, notes = reading.read_weights(path)
-    try:
-        if notes.get("output") not in OUTPUTS:
-            raise ValueError(f"output {notes.get('output')!r}, allowed {', '.join(OUTPUTS)}")
-        hidden, dim = tensors["encoder.weight"].shape
-        model = Autoencoder(dim, hidden, notes["output"], notes["task"])
-        model.load_state_dict(tensors)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        fault = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a router's autoencoder: {fault}. Fit it again.") from None
+    if notes["output"] not in OUTPUTS:
+        raise ValueError(f"output {notes['output']!r}, allowed {', '.join(OUTPUTS)}")
+    hidden, dim = tensors["encoder.weight"].shape
+    model = Autoencoder(dim, hidden, notes["output"], notes["task"])
+    model.load_state_dict(tensors)
     return model.requires_grad_(False)
-
-
-def load_router(path: Path) -> Autoencoder | Neighbours:
-    """A router of either kind."""
-    _, notes = reading.read_weights(path)
-    return neighbours.load(path) if notes.get("kind") == neighbours.KIND else load(path)
-
-
-def load_all(
-    paths: Sequence[Path], tasks: Sequence[str], features: Features, source: Path
-) -> list[Autoencoder | Neighbours]:
-    """The routers of ``tasks``, one file each in the same order, for rows of ``features``.
-
-    Raises:
-        InputError: a router of another task, or of other dimensions than the features of ``source``
-            (both files are named).
-    """
-    _one_each(paths, tasks, "--routers")
-    models = [load_router(path) for path in paths]
-    for model, path, task in zip(models, paths, tasks, strict=True):
-        _expect_task(path, model.task, task)
-        if model.dim != features.z.shape[1]:
-            raise InputError(
-                f"{path}: the router takes {model.dim} features, but the rows of {source} have "
-                f"{features.z.shape[1]}; both must come from the same backbone."
-            )
-    return models
-
-
-def read_thresholds(paths: Sequence[Path], tasks: Sequence[str]) -> dict[str, float]:
-    """Thresholds from the JSON files of routers, one per task in the same order.
-
-    Raises:
-        InputError: not one file per task, or a file of another task.
-    """
-    _one_each(paths, tasks, "--thresholds")
-    routers = [artifacts.read_json("router", path) for path in paths]
-    for router, path, task in zip(routers, paths, tasks, strict=True):
-        _expect_task(path, router["task"], task)
-    return {router["task"]: router["threshold"] for router in routers}
-
-
-def _one_each(paths: Sequence[Path], tasks: Sequence[str], flag: str) -> None:
-    if len(paths) != len(tasks):
-        raise InputError(
-            f"{flag}: {len(paths)} files for {len(tasks)} tasks ({', '.join(tasks)}); "
-            "give one each, in the order of the tasks."
-        )
-
-
-def _expect_task(path: Path, found: str, task: str) -> None:
-    if found != task:
-        raise InputError(
-            f"{path}: made for task {found!r}, expected {task!r}; "
-            "files must come in the order of the tasks."
-        )

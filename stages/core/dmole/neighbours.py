@@ -7,15 +7,14 @@ the nearest wording, in units of :data:`TEXT_UNIT`. A row's loss is the sum of b
 with another request are as foreign as the same request over other images.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stages.core.base import artifacts, reading
 from stages.core.base.errors import InputError
 
-KIND = "neighbours"
 NEAREST = 3  # images that a distance is averaged over
 TEXT_UNIT = 0.5  # cosine distance at which two requests stop being alike (docs/decisions)
 
@@ -34,6 +33,13 @@ class Neighbours:
     def dim(self) -> int:
         """Length of a feature row."""
         return self.images.shape[1] + self.texts.shape[1]
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What :func:`rebuild` makes it of again."""
+        import torch
+
+        rows = {"images": torch.from_numpy(self.images), "texts": torch.from_numpy(self.texts)}
+        return rows, {"unit": repr(self.unit)}
 
 
 def fit(z: np.ndarray, wordings: np.ndarray, vision_dim: int, task: str, q: float) -> Neighbours:
@@ -87,27 +93,13 @@ def losses(router: Neighbours, z: np.ndarray) -> np.ndarray:
 # --- File ----------------------------------------------------------------------------------------
 
 
-def save(router: Neighbours, path: Path, provenance: dict) -> None:
-    """Write the rows, the task and the unit as safetensors."""
-    import torch
-
-    tensors = {"images": torch.from_numpy(router.images), "texts": torch.from_numpy(router.texts)}
-    notes = {"kind": KIND, "task": router.task, "unit": repr(router.unit)}
-    artifacts.write_weights(path, tensors, provenance, **notes)
-
-
-def load(path: Path) -> Neighbours:
-    """Read what :func:`save` wrote.
+def rebuild(tensors: Mapping[str, Any], notes: Mapping[str, str]) -> Neighbours:
+    """The router of these rows; ``notes`` say its task and unit.
 
     Raises:
-        InputError: not such a file.
+        KeyError, ValueError: they are not those of neighbours.
     """
-    tensors, notes = reading.read_weights(path)
-    try:
-        images, texts = tensors["images"].numpy(), tensors["texts"].numpy()
-        unit = float(notes["unit"])
-        if not (images.ndim == texts.ndim == 2 and len(images) and len(texts) and unit > 0):
-            raise ValueError("rows or unit out of range")
-        return Neighbours(notes["task"], images, texts, unit)
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a router's neighbours: {error}. Fit it again.") from None
+    images, texts, unit = tensors["images"].numpy(), tensors["texts"].numpy(), float(notes["unit"])
+    if not (images.ndim == texts.ndim == 2 and len(images) and len(texts) and unit > 0):
+        raise ValueError("rows or unit out of range")
+    return Neighbours(notes["task"], images, texts, unit)

@@ -5,6 +5,7 @@ Decided sample by sample: a vote over a batch would leak the task and change wit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,36 @@ class Route:
     best_task: str | None  # task with the lowest ratio; None before the first task
     ratio: float | None  # its loss / threshold
     n_under: int  # autoencoders at or under their threshold
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a run decides: by thresholds (scaled, tasks in stream order) and a second expert."""
+
+    thresholds: Mapping[str, float]
+    second: str = "rank"
+    parents: Mapping[str, str | None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        thresholds: Mapping[str, float],
+        routing: Mapping[str, Any],
+        parents: Mapping[str, str | None] | None = None,
+    ) -> "Rule":
+        """Under the config key ``routing``; its ``threshold_scale`` multiplies the thresholds."""
+        scaled = {task: value * routing["threshold_scale"] for task, value in thresholds.items()}
+        return cls(scaled, routing["second"], parents)
+
+    def routes(self, losses: np.ndarray, step: int) -> list[Route]:
+        """Routes after ``step`` tasks, from losses ``(samples, tasks)`` as in :func:`decide`."""
+        tasks, scaled = list(self.thresholds)[:step], np.array(list(self.thresholds.values()))
+        return decide(losses[:, :step], scaled[:step], tasks, self.second, self.parents)
+
+    def ratios(self, losses: np.ndarray) -> list[dict[str, float]]:
+        """Loss / threshold by task, of every row of ``losses``, whose columns may be fewer."""
+        shares = losses / np.array(list(self.thresholds.values()))[: losses.shape[1]]
+        return [dict(zip(self.thresholds, row, strict=False)) for row in shares.tolist()]
 
 
 def decide(

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Learner(Protocol):
+class Answering(Protocol):
+    """A backbone with saved states, any of which can answer."""
+
+    def using(self, names: list[str]) -> AbstractContextManager[nn.Module]:
+        """The model with these states active; with none, the untouched backbone."""
+
+
+class Learner(Answering, Protocol):
     """A model with parameters that learn beside the frozen backbone; implemented once for PEFT
     experts (``lora.ExpertModel``) and once for mixtures (``mixtures.Mixture``)."""
 
@@ -22,9 +29,6 @@ class Learner(Protocol):
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Parameters that learn, by name, in a fixed order."""
-
-    def using(self, names: list[str]) -> AbstractContextManager[nn.Module]:
-        """The model with these states active; with none, the untouched backbone."""
 
     def answer_loss(self, batch: dict[str, Any]) -> Tensor:
         """Mean cross-entropy of the answer tokens."""

@@ -105,7 +105,18 @@ class ExpertModel(AnswerLoss):
         absent = [key for key in result.missing_keys if f".{name}." in key]
         if absent or result.unexpected_keys:
             wrong = (absent + list(result.unexpected_keys))[0]
+            self.drop(name)
             raise InputError(f"expert {folder}: does not fit {self.backbone.path}: {wrong}.")
+
+    def drop(self, name: str) -> None:
+        """Forget a loaded expert, which must not be active, and free its memory."""
+        others = [other for other in self.peft.peft_config if other != name]
+        if others:
+            self.peft.active_adapter = others[0]  # PEFT notes one by name and looks it up later
+            self.peft.delete_adapter(name)
+        else:
+            self.peft.unload()
+            self.peft = None
 
     def restore(self, name: str, folder: Path) -> None:
         """Overwrite an expert's weights with those of a folder of the same shape.

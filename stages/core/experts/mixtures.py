@@ -266,33 +266,3 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         InputError: a missing or damaged file, or a weight that is not finite.
     """
     return artifacts.read_json("mixture", folder / NOTES), read_weights(folder / WEIGHTS)[0]
-
-
-class SavedMixtures:
-    """Saved mixtures, of which one at a time is inserted into the backbone's slots."""
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        states: dict[str, Path],
-        build: Callable[[Backbone, dict[str, Any]], Mixture],
-    ) -> None:
-        """Read them all; ``build`` makes the mixture that a state's notes describe."""
-        self.backbone, self.build = backbone, build
-        self.states = {name: (folder, *read_state(folder)) for name, folder in states.items()}
-
-    @contextmanager
-    def using(self, names: list[str]) -> Iterator[nn.Module]:
-        """The model with the state of this name; with none, the untouched backbone."""
-        if not names:
-            yield self.backbone.model
-            return
-        (name,) = names
-        folder, notes, tensors = self.states[name]
-        mixture = self.build(self.backbone, notes)
-        try:
-            mixture.restore(tensors, folder)
-            mixture.requires_grad_(False).eval()
-            yield mixture.model
-        finally:
-            mixture.remove()

@@ -112,7 +112,8 @@ class RunSheet:
         names = {run.name for run in self.runs}
         if name not in names:
             raise unknown("run", name, names, str(self.path))
-        raise InputError(f"{self.path}: {name} was not run under seed {seed}.")
+        seeds = ", ".join(str(run.seed) for run in self.runs if run.name == name)
+        raise InputError(f"{self.path}: {name} was not run under seed {seed}, but under {seeds}.")
 
     def files(self, artefact: str) -> Iterator[tuple[str, str, Path]]:
         """(scope, task, file) of every file of an artefact; what runs share comes once."""

@@ -80,14 +80,14 @@ STAGES: dict[str, Stage] = {
         local=True,
     ),
     "extract_features": Stage(
-        config=("features", *BACKBONE_KEYS),
+        config=("features", "router.wordings", *BACKBONE_KEYS),
         reads={"subset": own},
         writes={"subset_features": Artefact("features/{task}.parquet", "features", opened=False)},
         backbone=True,
         shared=True,
     ),
     "extract_test_features": Stage(
-        config=("features", *BACKBONE_KEYS),
+        config=("features", "router.wordings", *BACKBONE_KEYS),
         reads={"test_rows": own},
         writes={"test_features": Artefact("features/{task}.parquet", "features", opened=False)},
         backbone=True,

@@ -55,3 +55,7 @@ def test_a_fault_of_ours_keeps_its_traceback():
 
     with pytest.raises(FileNotFoundError):
         cli.run(main)
+
+
+def test_a_terminal_is_not_steered() -> None:
+    assert cli.printable("grün 木\n\x1b[31m\x06") == "grün 木\n\\x1b[31m\\x06"

@@ -6,7 +6,7 @@ import torch
 
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
-from stages.core.dmole import autoencoder
+from stages.core.dmole import autoencoder, routers
 
 ROUTER = {
     "hidden": 8,
@@ -171,8 +171,8 @@ class TestFiles:
     def test_a_saved_model_gives_the_same_losses(self, tmp_path) -> None:
         z, path = rows(9), tmp_path / "r.safetensors"
         model = fit(z, output="sigmoid")
-        autoencoder.save(model, path, {"step": "test"})
-        loaded = autoencoder.load(path)
+        routers.save(model, path, {"step": "test"})
+        loaded = routers.load(path)
         assert (loaded.task, loaded.output, loaded.dim) == ("t", "sigmoid", 24)
         assert (autoencoder.losses(loaded, z) == autoencoder.losses(model, z)).all()
 
@@ -180,24 +180,24 @@ class TestFiles:
         path = tmp_path / "other.safetensors"
         artifacts.write_weights(path, {"x": torch.zeros(2)}, {})
         with pytest.raises(InputError, match="other.safetensors: not a router's autoencoder"):
-            autoencoder.load(path)
+            routers.load(path)
 
     def test_features_of_unequal_length(self, tmp_path) -> None:
         path = tmp_path / "f.parquet"
         ragged = [{"sample_id": "a", "z": [1.0, 2.0]}, {"sample_id": "b", "z": [1.0]}]
         artifacts.write_table("features", path, ragged, task="t", provenance={})
         with pytest.raises(InputError, match=r"f.parquet.*one common length, found \[1, 2\]"):
-            autoencoder.read_features(path)
+            routers.read_features(path)
 
     def test_no_features(self, tmp_path) -> None:
         path = tmp_path / "f.parquet"
         artifacts.write_table("features", path, [], task="t", provenance={})
         with pytest.raises(InputError, match="f.parquet.*found none"):
-            autoencoder.read_features(path)
+            routers.read_features(path)
 
     def test_a_broken_feature_names_the_sample(self, tmp_path) -> None:
         path = tmp_path / "f.parquet"
         broken = [{"sample_id": "a", "z": [1.0]}, {"sample_id": "b", "z": [float("nan")]}]
         artifacts.write_table("features", path, broken, task="t", provenance={})
         with pytest.raises(InputError, match="f.parquet: sample 'b'"):
-            autoencoder.read_features(path)
+            routers.read_features(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.core.base.errors import InputError
-from stages.core.dmole import autoencoder, neighbours
+from stages.core.dmole import neighbours, routers
 
 HALF = np.sqrt(0.5)
 # image half and text half, both of width 2 and length 1
@@ -65,10 +65,10 @@ def test_images_that_are_all_the_same_or_absent_leave_finite_losses():
 
 def test_a_saved_router_decides_as_before(tmp_path):
     router = neighbours.fit(OWN, WORDED, 2, "t", 0.5)
-    neighbours.save(router, tmp_path / "r.safetensors", {})
-    again = autoencoder.load_router(tmp_path / "r.safetensors")
+    routers.save(router, tmp_path / "r.safetensors", {})
+    again = routers.load(tmp_path / "r.safetensors")
     z = rows((SLANT, UP), (UP, SLANT))
-    assert (autoencoder.losses_of(again, z) == neighbours.losses(router, z)).all()
+    assert (routers.losses(again, z) == neighbours.losses(router, z)).all()
     assert (again.task, again.dim) == ("t", 4)
 
 

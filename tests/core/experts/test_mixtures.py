@@ -17,8 +17,9 @@ from stages.core.experts.gates import (
     balance_loss,
     keep_top,
 )
-from stages.core.experts.mixtures import LowRank, Mixture, SavedMixtures, read_state
+from stages.core.experts.mixtures import LowRank, Mixture, read_state
 from stages.core.experts.ranks import slot_name, split, spread
+from stages.core.experts.saved_mixtures import SavedMixtures
 from stages.methods.layers.embeddings import TaskKeys, mean_embeddings
 from tests.helpers.tiny_families import write_backbone
 

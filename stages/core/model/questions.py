@@ -1,0 +1,66 @@
+"""A question about an image as a row of the data artefact: no manifest, no template, no answer."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from stages.core.base.errors import InputError
+from stages.core.data.faults import RowError
+from stages.core.data.images import probe
+
+Picture = str | Path | bytes | Image.Image
+
+LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that a PNG keeps as they are
+
+
+def question_row(image: Picture, question: str, name: str, max_pixels: int) -> dict[str, Any]:
+    """The row, called ``name``; the question goes in as it is.
+
+    Raises:
+        InputError: no question, no image, or one that cannot be read.
+    """
+    if not isinstance(question, str) or not question.strip():
+        raise InputError(f"question {name}: it is empty; ask something about the image.")
+    try:
+        question.encode()
+        source = _source(image, name)
+        width, height = probe(source["bytes"] or source["path"], max_pixels, decode=True)
+    except UnicodeEncodeError as error:
+        raise InputError(f"question {name}: not UTF-8: {error.reason}.") from None
+    except RowError as fault:
+        raise InputError(f"question {name}: {fault.kind}: {fault}.") from None
+    return {
+        "sample_id": name,
+        "images": [source],
+        "turns": [{"question": question, "answer": ""}],
+        "references": [],
+        "choices": None,
+        "box": None,
+        "width": width,
+        "height": height,
+    }
+
+
+def _source(image: Picture, name: str) -> dict[str, Any]:
+    if isinstance(image, Image.Image):
+        return {"bytes": _encoded(image), "path": None}
+    if isinstance(image, bytes) and image:
+        return {"bytes": image, "path": None}
+    if isinstance(image, str | Path) and str(image):
+        return {"bytes": None, "path": str(image)}
+    raise InputError(f"question {name}: no image; give a path, bytes or a PIL image.")
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """The image as a PNG, so that it is read as one from a file is."""
+    if image.mode not in (*LOSSLESS, "I", "F"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode in ("I", "F"):
+        raise RowError("unsupported image", f"pixel mode {image.mode!r}; give 8 bits a channel")
+    stream = BytesIO()
+    image.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()

@@ -1,0 +1,175 @@
+"""Export a finished model as a folder that stands alone: experts, routers, configuration, card.
+
+Reads   the results of a run
+Writes  OUT/experts/*, OUT/routers.safetensors, OUT/model.json, OUT/config.yaml, OUT/README.md
+
+    cmit export results/demo --method dmole models/demo-dmole
+
+The experts of OUT are PEFT folders; of a method with gates of its own they are mixtures. What is
+exported answers as the run does after its last step. The backbone is named, not copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.core.base import artifacts, cli, provenance
+from stages.core.base.errors import InputError
+
+if TYPE_CHECKING:
+    from stages.core.model.source import RunSource
+    from stages.core.runs.run_sheet import Run, RunSheet
+
+ADAPTER = "adapter_config.json"
+
+
+def export(sheet: RunSheet, run: Run, out: Path) -> list[str]:
+    """Write the model of a run to ``out``; returns the tasks whose states are in it.
+
+    Raises:
+        InputError: the run is not finished or has nothing to export, or ``out`` is not empty.
+    """
+    import yaml
+
+    from stages.core.model.exported import EXPERTS, NOTES
+    from stages.core.model.source import RunSource
+
+    source = RunSource(sheet, run)
+    source.check(None)
+    states = {task: path for name, task, path in source.needed(None) if name == "expert"}
+    if not states:
+        raise InputError(f"{source.place}: it has learnt nothing that could be exported.")
+    text = _card(sheet, run, source, list(states))
+    with _replacing(out) as draft:
+        for task, folder in states.items():
+            shutil.copytree(folder, draft / EXPERTS / task)
+            _refer(draft / EXPERTS / task / ADAPTER, source.config["backbone"])
+        notes = {
+            "stream": sheet.stream,
+            "run": run.name,
+            "method": run.method,
+            "seed": run.seed,
+            "tasks": run.tasks,
+            "config": source.config,
+            "limits": source.limits,
+            "experts": list(states),
+            "routers": _write_routers(source, draft),
+            "provenance": _made_of(run, source),
+        }
+        artifacts.write_json("model", draft / NOTES, notes)
+        (draft / "config.yaml").write_text(yaml.safe_dump(sheet.config, sort_keys=False))
+        (draft / "README.md").write_text(text)
+    return list(states)
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes the folder ``out`` when the block ends well."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder that is not there yet.")
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; name a folder that is not there yet.")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.replace(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refer(file: Path, backbone: dict[str, Any]) -> None:
+    """Let an adapter's configuration name the backbone as others find it."""
+    if file.is_file():
+        name = backbone.get("hub_id") or backbone["path"]
+        config = json.loads(file.read_text())
+        config |= {"base_model_name_or_path": name, "revision": backbone["revision"]}
+        file.write_text(json.dumps(config, sort_keys=True, indent=2) + "\n")
+
+
+def _write_routers(source: RunSource, draft: Path) -> dict[str, dict[str, Any]]:
+    """All routers in one file; returns what model.json says of them."""
+    from stages.core.dmole.routers import packed
+    from stages.core.model.exported import ROUTERS
+
+    if not source.routed:
+        return {}
+    tensors, notes = {}, {}
+    for task in source.tasks:
+        model, threshold = source.router(task)
+        parts, made = packed(model)
+        tensors |= {f"{task}.{key}": value for key, value in parts.items()}
+        parent = source.parent(task) if source.uses_parents else None
+        notes[task] = {"threshold": threshold, "made": made, "parent": parent}
+    artifacts.write_weights(draft / ROUTERS, tensors, provenance={})
+    return notes
+
+
+def _made_of(run: Run, source: RunSource) -> dict[str, Any]:
+    files = {f"{name}/{task}": path for name, task, path in source.needed(None)}
+    return provenance.record("tools.export", files, source.config, seed=run.seed, method=run.method)
+
+
+def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> str:
+    from stages.core.runs.stage_table import artefact
+    from stages.tools.model_card import Facts, card
+
+    summaries = {}
+    for name in ("scores", "metrics"):
+        summaries[name] = sheet.path.parent / artefact(name).path
+        if not summaries[name].is_file():
+            raise InputError(
+                f"{source.place}: not finished, because its {name} are missing: "
+                f"{summaries[name]}. Run it to its end."
+            )
+    rows = artifacts.read_table("scores", summaries["scores"]).to_pylist()
+    metrics = artifacts.read_json("metrics", summaries["metrics"])
+    mine = [r for r in metrics["runs"] if (r["method"], r["seed"]) == (run.name, run.seed)]
+    if not mine:
+        raise InputError(
+            f"{summaries['metrics']}: not finished, because it has no metrics of {run.name}, seed "
+            f"{run.seed}. Run it to its end."
+        )
+    return card(
+        Facts(
+            run=run.name,
+            method=run.method,
+            seed=run.seed,
+            stream=sheet.stream,
+            backbone=source.config["backbone"],
+            tasks=[artifacts.task_of(run.file("test_rows", task)) for task in run.tasks],
+            scores=[r for r in rows if (r["method"], r["seed"]) == (run.name, run.seed)],
+            metrics=mine[0],
+            summary=next(e for e in metrics["summary"] if e["method"] == run.name),
+            definitions=metrics["definitions"],
+            experts=states,
+            parent=source.parent(states[-1]) if source.uses_parents else None,
+            peft=all((source.states[task] / ADAPTER).is_file() for task in states),
+            told=source.method.knows_task,
+        )
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = cli.parser(__doc__, config=False)
+    parser.add_argument("run", type=Path, metavar="RUN", help="results of a run")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    parser.add_argument("--method", help="method or variant (default, the run's first)")
+    parser.add_argument("--seed", type=int, help="default, the first of the run")
+    args = parser.parse_args(argv)
+
+    from stages.core.runs.find_run import find_run
+
+    states = export(*find_run(args.run, args.method, args.seed), args.out)
+    print(f"{args.out}: {len(states)} experts ({', '.join(states)}) and how they are chosen.")
+
+
+if __name__ == "__main__":
+    cli.run(main)
