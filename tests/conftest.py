@@ -56,6 +56,7 @@ def small_run(tiny_folder, tmp_path_factory) -> Path:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "small/metrics.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
             methods = ["dmole", "seq_ft", "cram", "prog_lora_dynamic", "individual"]
             FinishedRun(folder, tiny_folder, methods, test_rows=34)
     return folder / "small"

@@ -143,7 +143,7 @@ def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> st
             seed=run.seed,
             stream=sheet.stream,
             backbone=source.config["backbone"],
-            tasks=[artifacts.task_of(run.file("test_rows", task)) for task in run.tasks],
+            tasks=[artifacts.task_record(run.file("test_rows", task)) for task in run.tasks],
             scores=[r for r in rows if (r["method"], r["seed"]) == (run.name, run.seed)],
             metrics=mine[0],
             summary=next(e for e in metrics["summary"] if e["method"] == run.name),

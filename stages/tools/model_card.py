@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.evaluation.intervals import half_width
+from stages.core.evaluation.scores import metric_label
 from stages.core.evaluation.stream_metrics import FORMULAS
 
 
@@ -80,7 +81,7 @@ def _tasks(facts: Facts) -> str:
         row = final.get(task["name"])
         score, n = ("–", "–") if row is None else (_interval(row), str(row["n"]))
         lengths = f"{task['min_new_tokens']}–{task['max_new_tokens']}"
-        rows.append([f"{number} {task['name']}", task["metric"], score, n, lengths])
+        rows.append([f"{number} {task['name']}", metric_label(task["metric"]), score, n, lengths])
     head = ["task", "metric", "after the last step [95 % interval]", "test rows", "answer, tokens"]
     return table(head, rows)
 

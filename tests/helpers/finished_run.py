@@ -33,6 +33,7 @@ FLAGS = {  # of a stage's command line, and what it reads under each
     "sample_subset": {"data": "train_rows"},
     "profile_gradients": {"subset": "subset"},
     "allocate_experts": {"profile": "profile"},
+    "match_size": {"profile": "profile"},
     "extract_features": {"rows": "subset"},
     "extract_test_features": {"rows": "test_rows"},
     "fit_router": {"features": "subset_features"},
@@ -40,7 +41,7 @@ FLAGS = {  # of a stage's command line, and what it reads under each
     "train_expert": {
         "data": "train_rows",
         "allocation": "allocation",
-        "match": "match",
+        "match": "size",
         "transfer": "transfer",
         "states": "expert",
     },
@@ -59,9 +60,7 @@ FLAGS = {  # of a stage's command line, and what it reads under each
         "states": "expert",
     },
 }
-SEEDED = ("sample_subset", "allocate_experts", "fit_router", "train_expert")
-
-
+SEEDED = ("sample_subset", "allocate_experts", "match_size", "fit_router", "train_expert")
 OUTS = {"fit_router": ("out-weights", "out-json")}  # where it is not --out
 
 

@@ -17,8 +17,11 @@ Picture = str | Path | bytes | Image.Image
 LOSSLESS = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that a PNG keeps as they are
 
 
-def question_row(image: Picture, question: str, name: str, max_pixels: int) -> dict[str, Any]:
-    """The row, called ``name``; the question goes in as it is.
+def question_row(
+    image: Picture, question: str, name: str, max_pixels: int, *, exif: bool = True
+) -> dict[str, Any]:
+    """The row, called ``name``; the question goes in as it is, the image turned as its EXIF data
+    say unless ``exif`` is off.
 
     Raises:
         InputError: no question, no image, or one that cannot be read.
@@ -28,14 +31,15 @@ def question_row(image: Picture, question: str, name: str, max_pixels: int) -> d
     try:
         question.encode()
         source = _source(image, name)
-        width, height = probe(source["bytes"] or source["path"], max_pixels, decode=True)
+        place = source["bytes"] or source["path"]
+        (width, height), orientation = probe(place, max_pixels, decode=True, exif=exif)
     except UnicodeEncodeError as error:
         raise InputError(f"question {name}: not UTF-8: {error.reason}.") from None
     except RowError as fault:
         raise InputError(f"question {name}: {fault.kind}: {fault}.") from None
     return {
         "sample_id": name,
-        "images": [source],
+        "images": [source | {"orientation": orientation}],
         "turns": [{"question": question, "answer": ""}],
         "references": [],
         "choices": None,

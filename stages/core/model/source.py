@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Question = tuple[Picture, str] | tuple[Picture, str, str | None]  # image, text, task if told
 
-KEYS = ("backbone", "features", "prediction", "routing", "max_pixels")
+KEYS = ("backbone", "features", "image", "prediction", "routing", "max_pixels")
 """What answering depends on, of a configuration."""
 
 
@@ -92,8 +92,9 @@ class Source:
             InputError: as :func:`question_row`, or an unknown task.
         """
         rows, tasks = [], []
+        limit, exif = self.config["max_pixels"], self.config["image"]["exif"] == "apply"
         for number, (image, text, *told) in enumerate(questions, 1):
-            rows.append(question_row(image, text, str(number), self.config["max_pixels"]))
+            rows.append(question_row(image, text, str(number), limit, exif=exif))
             tasks.append(told[0] if told else None)
             if tasks[-1] not in (None, *self.tasks):
                 raise unknown("task", str(tasks[-1]), self.tasks, f"question {number}")
@@ -183,5 +184,5 @@ class RunSource(Source):
 def _limits(rows: Path) -> dict[str, int]:
     if not rows.exists():
         raise InputError(f"{rows}: not finished, because these test rows are missing.")
-    task = artifacts.task_of(rows)
+    task = artifacts.task_record(rows)
     return {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
