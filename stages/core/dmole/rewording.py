@@ -2,7 +2,7 @@
 
 Made without a model and without knowledge of the task: another frame, synonyms, the hint at the
 answer's form dropped or replaced, politeness, typing errors, and other requests for a caption or a
-box. A prompt's last line is its hint, if it has more than one line.
+box. The line with ``<ref>``, or else the first, is the request; the last line after it is the hint.
 """
 
 import re
@@ -65,7 +65,10 @@ def rewordings(prompt: str, kind: str, count: int, random: np.random.Generator) 
 
 
 def _reworded(prompt: str, kind: str, random: np.random.Generator) -> str:
-    question, *middle, hint = prompt.split("\n") if "\n" in prompt else (prompt, "")
+    lines = prompt.split("\n")
+    at = next((i for i, line in enumerate(lines) if _REFERENT.search(line)), 0)
+    before, question, after = lines[:at], lines[at], lines[at + 1 :]
+    hint = after.pop() if after else ""
     changes = random.choice(["hint", "synonyms", "frame", "typing"], random.integers(1, 4), False)
     referent = _REFERENT.search(question)
     if kind == "captioning" and random.random() < 0.5:
@@ -80,7 +83,7 @@ def _reworded(prompt: str, kind: str, random: np.random.Generator) -> str:
     if "frame" in changes and question:
         inner = question[0].lower() + question[1:]
         question = str(random.choice(FRAMES)).replace("{}", inner)
-    text = "\n".join(part for part in (question, *middle, hint) if part)
+    text = "\n".join(part for part in (*before, question, *after, hint) if part)
     return _mistyped(text, random) if "typing" in changes else text
 
 

@@ -143,20 +143,50 @@ class ContinualModel:
         """Answer questions ``(image, text)`` or ``(image, text, task)``, in batches."""
         rows, tasks = self.source.rows(questions)
         routes = self._routes(rows, tasks)
-        groups = defaultdict(list)
-        for row, route, task in zip(rows, routes, tasks, strict=True):
-            groups[tuple(route.experts), task].append(row)
-        texts: dict[str, str] = {}
-        for (experts, task), part in groups.items():
-            size = self.source.config["prediction"]["batch_size"]
-            with self._states.using(list(experts)) as active:
-                texts |= answer_rows(
-                    self.backbone, active, part, self._limits(task), size, lambda done: None
-                )
+        texts = self.answers_of(rows, [route.experts for route in routes], tasks)
         return [
             Answer(texts[row["sample_id"]], route.experts, route.ratios)
             for row, route in zip(rows, routes, strict=True)
         ]
+
+    def answers_of(
+        self,
+        rows: Sequence[dict[str, Any]],
+        experts: Sequence[Sequence[str]],
+        tasks: Sequence[str | None],
+    ) -> dict[str, str]:
+        """Answers to rows of the data artefact by sample id, each by the experts that are named
+        (none: the backbone) and of the length of its task."""
+        groups = defaultdict(list)
+        for row, names, task in zip(rows, experts, tasks, strict=True):
+            groups[tuple(names), task].append(row)
+        texts: dict[str, str] = {}
+        for (names, task), part in groups.items():
+            size = self.source.config["prediction"]["batch_size"]
+            with self._states.using(list(names)) as active:
+                texts |= answer_rows(
+                    self.backbone, active, part, self._limits(task), size, lambda done: None
+                )
+        return texts
+
+    def losses(
+        self, rows: list[dict[str, Any]], texts: Sequence[Sequence[str]] | None = None
+    ) -> np.ndarray:
+        """Loss under the router of each task known so far, ``(m, tasks)``.
+
+        Args:
+            texts: requests of each row, one after the other; default, its own question.
+        """
+        z = self._features(rows, texts)
+        return np.stack([routers.losses(model, z) for model in self._routers], axis=1)
+
+    def routes_of(self, losses: np.ndarray) -> list[Route]:
+        """Who answers at these losses of the tasks known so far, ``(m, tasks)``."""
+        if self._rule is None:
+            raise InputError(f"{self.source.run} does not route by losses.")
+        found = self._rule.routes(losses, losses.shape[1])
+        ratios = self._rule.ratios(losses)
+        return [Route(a.experts, b) for a, b in zip(found, ratios, strict=True)]
 
     def route(self, image: Picture, question: str, task: str | None = None) -> Route:
         """Who would answer, without an answer."""
@@ -173,15 +203,14 @@ class ContinualModel:
             return [Route(self.source.active(task, self.step), {}) for task in tasks]
         if not self._routers:
             return [Route([], {}) for _ in rows]
-        z = self._features(rows)
-        losses = np.stack([routers.losses(model, z) for model in self._routers], axis=1)
-        found = self._rule.routes(losses, len(self._routers))
-        ratios = self._rule.ratios(losses)
-        return [Route(a.experts, b) for a, b in zip(found, ratios, strict=True)]
+        return self.routes_of(self.losses(rows))
 
-    def _features(self, rows: list[dict[str, Any]]) -> np.ndarray:
+    def _features(
+        self, rows: list[dict[str, Any]], texts: Sequence[Sequence[str]] | None = None
+    ) -> np.ndarray:
+        settings = self.source.config["features"]
         with self._states.using([]):
-            return extract_features(self.backbone, rows, **self.source.config["features"])
+            return extract_features(self.backbone, rows, texts=texts, **settings)
 
     def _limits(self, task: str | None) -> dict[str, int]:
         """Of a task; where it is not told, the loosest of all."""

@@ -37,6 +37,13 @@ def test_what_a_box_is_asked_of_is_never_replaced():
     assert "Find Lake Name." in made(BOX, "grounding")
 
 
+def test_knowledge_in_front_of_a_request_stays():
+    prompt = f"Based on the Knowledge: blue, in the north\n{BOX}"
+    for text in made(prompt, "grounding"):
+        assert "Lake Name" in text or "<ref>" in text
+        assert text.count("\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["captioning", "open_vqa", "choice_vqa", "grounding"])
 @pytest.mark.parametrize(
     "prompt", ["", "?", "\n", "a\n\nb", "Where is <ref>{}</ref>?", "日本語の質問"]
