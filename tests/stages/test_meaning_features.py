@@ -67,4 +67,4 @@ def test_wordings_depend_on_the_row_alone(rows):
 
 
 def test_generic_prompts_differ():
-    assert len(set(PROMPTS)) == len(PROMPTS) > 150
+    assert len(set(PROMPTS)) == len(PROMPTS) > 90

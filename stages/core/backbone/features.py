@@ -90,23 +90,23 @@ def extract_features(
 
     asked = texts or [[row["turns"][0]["question"]] for row in rows]
     every = [text for own in asked for text in own]
+    vision_width, text_width = feature_sizes(backbone)
+
+    def of_texts(part: Sequence[str]) -> np.ndarray:
+        return text_features(backbone, part, style).cpu().numpy()
+
     with torch.inference_mode():
         vision = _in_batches(
-            rows,
-            batch_size,
-            lambda part: _of_images(backbone, part, style),
-            feature_sizes(backbone)[0],
+            rows, batch_size, lambda part: _of_images(backbone, part, style), vision_width
         )
-        text = _in_batches(
-            every,
-            batch_size,
-            lambda part: text_features(backbone, part, style).cpu().numpy(),
-            feature_sizes(backbone)[1],
-        )
-        if style == "meaning":
-            generic = [PROMPTS[i : i + batch_size] for i in range(0, len(PROMPTS), batch_size)]
-            known = [text_features(backbone, part, style).cpu().numpy() for part in generic]
-            text = whitened(text, np.concatenate(known))
+        if style == "max":
+            text = _in_batches(every, batch_size, of_texts, text_width)
+        else:
+            distinct = list(dict.fromkeys([*map(plain, every), *map(plain, PROMPTS)]))
+            known = _in_batches(distinct, batch_size, of_texts, text_width)
+            place = {request: i for i, request in enumerate(distinct)}
+            generic = known[[place[plain(request)] for request in PROMPTS]]
+            text = whitened(known[[place[plain(request)] for request in every]], generic)
     vision = np.repeat(vision, [len(own) for own in asked], axis=0)
     if style == "meaning" and normalize:
         vision, text = _unit(vision), _unit(text)

@@ -124,6 +124,6 @@ _HINTS = (
 )
 
 PROMPTS = (
-    *_QUESTIONS,
-    *(f"{question} {hint}" for question, hint in zip(_QUESTIONS, cycle(_HINTS), strict=False)),
+    *_QUESTIONS[::2],
+    *(f"{text} {hint}" for text, hint in zip(_QUESTIONS[1::2], cycle(_HINTS), strict=False)),
 )
