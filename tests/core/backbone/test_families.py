@@ -11,6 +11,7 @@ from stages.core.backbone.families import registry as families
 from stages.core.backbone.features import extract_features
 from stages.core.backbone.load import load_backbone
 from stages.core.backbone.losses import sample_losses
+from stages.core.backbone.parts import Parts
 from stages.core.backbone.prompts import IGNORE
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
@@ -324,6 +325,7 @@ def test_an_expert_learns_and_answers(folder, rows, tmp_path):
         by_id,
         {("t",): list(by_id)},
         {"t": state},
+        Parts(tmp_path / "predictions.parquet", {}),
         limits=ANSWER,
         batch_size=4,
     )
