@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.parts import Parts
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 from stages.core.base.errors import InputError, unknown
 from stages.methods import registry as methods
 
@@ -125,17 +125,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backbone = load_backbone(args.backbone, used["backbone"])
     origin = record(device=backbone.place)
-    parts = Parts(args.out, origin)
-    found = predict(
-        method,
-        backbone,
-        rows,
-        sets,
-        {name: given[name] for name in wanted},
-        parts,
-        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-        batch_size=used["prediction"]["batch_size"],
-    )
+    with stopping.deferred() as told:
+        parts = Parts(args.out, origin, told)
+        found = predict(
+            method,
+            backbone,
+            rows,
+            sets,
+            {name: given[name] for name in wanted},
+            parts,
+            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+            batch_size=used["prediction"]["batch_size"],
+        )
     if distributed.is_first():
         write(known + found, provenance=origin)
         parts.remove()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.parts import Parts
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 
 if TYPE_CHECKING:
     from stages.core.backbone.load import Backbone
@@ -64,14 +64,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     backbone = load_backbone(args.backbone, used["backbone"])
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
-    parts = Parts(args.out, record)
-    found = predict_backbone(
-        backbone,
-        rows,
-        parts,
-        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-        batch_size=used["prediction"]["batch_size"],
-    )
+    with stopping.deferred() as told:
+        parts = Parts(args.out, record, told)
+        found = predict_backbone(
+            backbone,
+            rows,
+            parts,
+            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+            batch_size=used["prediction"]["batch_size"],
+        )
     if not distributed.is_first():
         return
     artifacts.write_table(

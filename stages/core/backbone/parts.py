@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, distributed
 from stages.core.base.errors import InputError
+from stages.core.base.stopping import Stopped
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,12 +29,14 @@ class Parts:
     Every process reads all parts and writes its own.
     """
 
-    def __init__(self, out: Path, fingerprint: dict[str, Any]) -> None:
+    def __init__(self, out: Path, fingerprint: dict[str, Any], told: Sequence[int] = ()) -> None:
         """Read the parts of ``out``; delete those of other inputs, settings or code.
 
         Args:
             fingerprint: what identifies the run; every part holds it.
+            told: where the signals that tell the job to stop arrive.
         """
+        self.out, self.told = out, told
         self.folder = out.with_name(f".{out.name}.parts")
         self.fingerprint = fingerprint
         if distributed.is_first():
@@ -76,15 +79,23 @@ class Parts:
         return [name for name in ids if name not in known]
 
     def keeper(self, experts: Iterable[str], bar: tqdm) -> Callable[[dict[str, str]], None]:
-        """Takes an expert set's answers to a batch; now and then they become a part."""
+        """Takes an expert set's answers to a batch; now and then they become a part.
+
+        It raises ``Stopped`` once they are one, if the job was told to stop.
+        """
         names = list(experts)
 
         def keep(texts: dict[str, str]) -> None:
             rows = [{"sample_id": i, "experts": names, "text": text} for i, text in texts.items()]
             self.waiting += rows
             bar.update(len(rows))
-            if time.monotonic() - self.written >= SECONDS:
+            if self.told or time.monotonic() - self.written >= SECONDS:
                 self.write()
+            if self.told:
+                raise Stopped(
+                    f"{self.out}: the answers so far are kept in {self.folder}. Start the job "
+                    "again, and it goes on after them."
+                )
 
         return keep
 

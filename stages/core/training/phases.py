@@ -11,11 +11,11 @@ from torch import nn
 from transformers import TrainingArguments
 
 from stages.core.backbone.prompts import IGNORE, Prompter
-from stages.core.base import distributed
+from stages.core.base import distributed, stopping
 from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
 from stages.core.training.sampler import step_rows
-from stages.core.training.trainer import ExpertTrainer, Objective
+from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,6 +91,7 @@ class Phases:
 
         Raises:
             InputError: a loss that is not finite.
+            Stopped: the job was told to stop; a checkpoint is there.
         """
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
@@ -111,7 +112,15 @@ class Phases:
         resume = last_checkpoint(folder)
         if resume:
             print(f"going on from {resume}", flush=True)
-        trainer.train(resume_from_checkpoint=resume)
+        with stopping.deferred() as told:
+            stop = StopWhenTold(told)
+            trainer.add_callback(stop)
+            trainer.train(resume_from_checkpoint=resume)
+        if stop.stopped:
+            raise stopping.Stopped(
+                f"task {self.task}: the checkpoint of step {trainer.state.global_step} is saved in "
+                f"{folder}. Start the job again, and it goes on from there."
+            )
         logs = trainer.state.log_history
         return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
 

@@ -7,14 +7,15 @@ rows that it would see with one.
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer_utils import sort_checkpoints
 
 from stages.core.base import distributed
@@ -56,6 +57,23 @@ class Objective(nn.Module):
         return nn.modules.module._IncompatibleKeys([], [])
 
 
+class StopWhenTold(TrainerCallback):
+    """Saves and ends the training after the step in which any process was told to stop."""
+
+    def __init__(self, told: Sequence[int]) -> None:
+        self.told = told  # where the signals of this process arrive
+        self.stopped = False
+
+    def on_step_end(
+        self, args: Any, state: Any, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """All processes look at the end of every step, so that they stop at the same one."""
+        self.stopped = any(distributed.gather(bool(self.told)))
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
+        return control
+
+
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
@@ -86,6 +104,19 @@ class ExpertTrainer(Trainer):
             for folder in older:
                 shutil.rmtree(folder)
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Also the losses since the last logged step; the library forgets them."""
+        super()._save_rng_state(output_dir)
+        unlogged = {"loss": self._tr_loss.item(), "since": self._globalstep_last_logged}
+        _unlogged(output_dir).write_text(json.dumps(unlogged))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint and (file := _unlogged(checkpoint)).is_file():
+            unlogged = json.loads(file.read_text())
+            self._tr_loss += unlogged["loss"]
+            self._globalstep_last_logged = unlogged["since"]
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -108,3 +139,8 @@ class ExpertTrainer(Trainer):
                 f"samples {', '.join(ids)}. Lower training.learning_rate or check these rows."
             )
         return loss
+
+
+def _unlogged(checkpoint: str) -> Path:
+    """A process's own file in a checkpoint."""
+    return Path(checkpoint) / f"unlogged_{distributed.rank()}.json"
