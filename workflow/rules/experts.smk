@@ -21,6 +21,7 @@ rule train_expert:
     resources:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=growing(32000 * GPUS["training"]),
         runtime=growing(720),
     params:
@@ -36,5 +37,5 @@ rule train_expert:
         "exec python -m stages.core.base.launch {resources.gpu} stages.train_expert"
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
-        " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"
+        " --checkpoints {params.checkpoints:q} --out {output:q} > {log:q} 2>&1"
