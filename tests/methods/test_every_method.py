@@ -61,8 +61,10 @@ def loaded(stream, last, tiny_folder):
 
 def prompt_logits(model, backbone, rows):
     """Logits of the first token of each answer, ``(B, vocabulary)``."""
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in rows], side="left"
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in rows], side="left"
+        )
     )
     batch.pop("sample_id")
     with torch.no_grad():

@@ -55,7 +55,7 @@ def plain_answer(folder, states, names, row):
     for name in names:
         model.load(name, states[name])
     ids = backbone.prompter.prompt(row["turns"], [1])
-    image = backbone.prompter.pixel_values(row)
+    image = backbone.prompter.images.normalised(backbone.prompter.pixel_values(row))
     eos = backbone.prompter.tokenizer.eos_token_id
     answer = []
     with model.using(list(names)) as active, torch.no_grad():

@@ -113,6 +113,7 @@ class Phases:
             data_collator=self._collate,
             task=self.task,
             silent=silent,
+            images=self.prompter.images,
         )
         draw_own_masks(self.seed)
         resume = last_checkpoint(folder)

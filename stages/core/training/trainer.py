@@ -26,6 +26,8 @@ from stages.core.training.sampler import ByLength, step_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from stages.core.backbone.families.base import Family
+
 
 class Objective(nn.Module):
     """What the Trainer sees: batch in, loss out; its state is the trainable parameters."""
@@ -77,9 +79,9 @@ class StopWhenTold(TrainerCallback):
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
-    def __init__(self, *args: Any, task: str, silent: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, task: str, silent: int, images: Family, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.task, self.silent = task, silent
+        self.task, self.silent, self.images = task, silent, images
         self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
@@ -93,6 +95,13 @@ class ExpertTrainer(Trainer):
             lambda: self.state.global_step // steps,
             self.silent,
         )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the model's device, its pixels normalised there."""
+        prepared = super()._prepare_inputs(inputs)
+        if "pixel_values" in prepared:
+            prepared["pixel_values"] = self.images.normalised(prepared["pixel_values"])
+        return prepared
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Mark a checkpoint complete once all processes have written; delete older ones."""
