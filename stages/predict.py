@@ -125,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backbone = load_backbone(args.backbone, used["backbone"])
     origin = record(device=backbone.place)
-    with stopping.deferred() as told:
-        parts = Parts(args.out, origin, told)
+    with stopping.deferred() as told, Parts(args.out, origin, told) as parts:
         found = predict(
             method,
             backbone,

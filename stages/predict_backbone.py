@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     backbone = load_backbone(args.backbone, used["backbone"])
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
-    with stopping.deferred() as told:
-        parts = Parts(args.out, record, told)
+    with stopping.deferred() as told, Parts(args.out, record, told) as parts:
         found = predict_backbone(
             backbone,
             rows,

@@ -147,6 +147,18 @@ def test_a_broken_part_of_this_run_is_answered_again(given, tiny_folder, tmp_pat
     assert len(texts) == 7
 
 
+def test_answers_of_the_last_minute_are_kept_when_a_job_ends_in_an_error(
+    given, tiny_folder, tmp_path
+):
+    out = tmp_path / "out.parquet"
+    with pytest.MonkeyPatch.context() as patch:
+        dying(patch, after=3)
+        with pytest.raises(KeyboardInterrupt):
+            answer(predict_backbone, given, tiny_folder, out)
+    (part,) = (tmp_path / ".out.parquet.parts").iterdir()
+    assert artifacts.read_table("predictions", part).num_rows == 6
+
+
 def test_parts_are_written_now_and_then(tmp_path, monkeypatch):
     """A part has all that was answered since the one before."""
     from tqdm import tqdm

@@ -26,7 +26,8 @@ SECONDS = 60  # between two parts of a process: what a killed job answers again
 class Parts:
     """The answers that are there, by expert set and sample, and those that wait to be written.
 
-    Every process reads all parts and writes its own.
+    Every process reads all parts and writes its own; what waits is also written when the block of
+    ``with`` ends in an error.
     """
 
     def __init__(self, out: Path, fingerprint: dict[str, Any], told: Sequence[int] = ()) -> None:
@@ -51,6 +52,13 @@ class Parts:
         distributed.wait()  # nobody writes before all have read
         self.waiting: list[dict[str, Any]] = []
         self.written = time.monotonic()
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.write()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
@@ -81,7 +89,7 @@ class Parts:
     def keeper(self, experts: Iterable[str], bar: tqdm) -> Callable[[dict[str, str]], None]:
         """Takes an expert set's answers to a batch; now and then they become a part.
 
-        It raises ``Stopped`` once they are one, if the job was told to stop.
+        It raises ``Stopped`` if the job was told to stop.
         """
         names = list(experts)
 
@@ -89,13 +97,13 @@ class Parts:
             rows = [{"sample_id": i, "experts": names, "text": text} for i, text in texts.items()]
             self.waiting += rows
             bar.update(len(rows))
-            if self.told or time.monotonic() - self.written >= SECONDS:
-                self.write()
             if self.told:
                 raise Stopped(
                     f"{self.out}: the answers so far are kept in {self.folder}. Start the job "
                     "again, and it goes on after them."
                 )
+            if time.monotonic() - self.written >= SECONDS:
+                self.write()
 
         return keep
 
