@@ -2,7 +2,7 @@
 
 Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
 and the states the routes name; writes one text per distinct pair, from which every step of the
-matrix is joined.
+matrix is joined. A killed job goes on after its parts (``core.backbone.parts``).
 
     python -m stages.predict --method dmole --task signs_ocr \\
         --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.backbone.parts import Parts
+from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 from stages.core.base.errors import InputError, unknown
 from stages.methods import registry as methods
 
@@ -58,6 +60,7 @@ def predict(
     rows: dict[str, dict[str, Any]],
     sets: Sets,
     states: dict[str, Path],
+    parts: Parts,
     *,
     limits: dict[str, int],
     batch_size: int,
@@ -66,6 +69,7 @@ def predict(
 
     Args:
         rows: test rows by sample id.
+        parts: answers that an earlier job gave; takes those of this one.
         limits: ``max_new_tokens`` and ``min_new_tokens``.
     """
     from tqdm import tqdm
@@ -73,13 +77,13 @@ def predict(
     from stages.core.backbone.decoding import answer_rows
 
     model = method.answering(backbone, states)
-    share = sum(len(distributed.mine(ids)) for ids in sets.values())
+    share = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
     answers = []
     with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         for names, ids in sets.items():
+            part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:
-                part = [rows[i] for i in ids]
-                found = answer_rows(backbone, active, part, limits, batch_size, bar.update)
+                found = answer_rows(backbone, active, part, limits, batch_size, known, keep)
             answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in ids]
     return answers
 
@@ -107,33 +111,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name not in given:
             raise unknown("state", name, given, str(args.routes))
 
-    found, place = [], "cpu"
-    if sets:
-        from stages.core.backbone.load import load_backbone
+    inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
+    inputs |= {"untouched": args.untouched} | {f"state/{name}": given[name] for name in wanted}
+    record = partial(provenance.record, "predict", inputs, used, method=args.method)
+    write = partial(
+        artifacts.write_table, "predictions", args.out, task=args.task, method=args.method
+    )
+    if not sets:
+        if distributed.is_first():
+            write(known, provenance=record())
+        return
+    from stages.core.backbone.load import load_backbone
 
-        backbone = load_backbone(args.backbone, used["backbone"])
-        place = backbone.place
+    backbone = load_backbone(args.backbone, used["backbone"])
+    origin = record(device=backbone.place)
+    with stopping.deferred() as told, Parts(args.out, origin, told) as parts:
         found = predict(
             method,
             backbone,
             rows,
             sets,
             {name: given[name] for name in wanted},
+            parts,
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
         )
-    if not distributed.is_first():
-        return
-    inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
-    inputs |= {"untouched": args.untouched} | {f"state/{name}": given[name] for name in wanted}
-    artifacts.write_table(
-        "predictions",
-        args.out,
-        known + found,
-        task=args.task,
-        method=args.method,
-        provenance=provenance.record("predict", inputs, used, device=place, method=args.method),
-    )
+    if distributed.is_first():
+        write(known + found, provenance=origin)
+        parts.remove()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 They are step 0 of every method's matrix, and what a sample gets that no router knows.
 
-Reads the test rows and the backbone; writes one text per row, with an empty expert set.
+Reads the test rows and the backbone; writes one text per row, with an empty expert set. A killed
+job goes on after its parts (``core.backbone.parts``).
 
     python -m stages.predict_backbone --data results/pocket/data/signs_ocr/test.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\
@@ -15,28 +16,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, distributed, provenance
+from stages.core.backbone.parts import Parts
+from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 
 if TYPE_CHECKING:
     from stages.core.backbone.load import Backbone
 
 
 def predict_backbone(
-    backbone: Backbone, rows: list[dict[str, Any]], *, limits: dict[str, int], batch_size: int
+    backbone: Backbone,
+    rows: list[dict[str, Any]],
+    parts: Parts,
+    *,
+    limits: dict[str, int],
+    batch_size: int,
 ) -> list[dict[str, Any]]:
     """Answers without any expert: rows of ``artifacts.PREDICTIONS``, in the order of ``rows``.
 
     Args:
+        parts: answers that an earlier job gave; takes those of this one.
         limits: ``max_new_tokens`` and ``min_new_tokens``.
     """
     from tqdm import tqdm
 
     from stages.core.backbone.decoding import answer_rows
 
-    share = len(distributed.mine(rows))
+    ids, known = [row["sample_id"] for row in rows], parts.known(())
+    share = len(distributed.mine(parts.left((), ids)))
     with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
-        found = answer_rows(backbone, backbone.model, rows, limits, batch_size, bar.update)
-    ids = [row["sample_id"] for row in rows]
+        keep = parts.keeper((), bar)
+        found = answer_rows(backbone, backbone.model, rows, limits, batch_size, known, keep)
     return [{"sample_id": name, "experts": [], "text": found[name]} for name in ids]
 
 
@@ -53,12 +62,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     from stages.core.backbone.load import load_backbone
 
     backbone = load_backbone(args.backbone, used["backbone"])
-    found = predict_backbone(
-        backbone,
-        rows,
-        limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-        batch_size=used["prediction"]["batch_size"],
-    )
+    inputs = {"data": args.data, "backbone": args.backbone}
+    record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
+    with stopping.deferred() as told, Parts(args.out, record, told) as parts:
+        found = predict_backbone(
+            backbone,
+            rows,
+            parts,
+            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
+            batch_size=used["prediction"]["batch_size"],
+        )
     if not distributed.is_first():
         return
     artifacts.write_table(
@@ -67,13 +80,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         found,
         task=task["name"],
         method="zero_shot",
-        provenance=provenance.record(
-            "predict_backbone",
-            {"data": args.data, "backbone": args.backbone},
-            used,
-            device=backbone.place,
-        ),
+        provenance=record,
     )
+    parts.remove()
 
 
 if __name__ == "__main__":

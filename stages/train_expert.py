@@ -47,6 +47,7 @@ def train_expert(
     checkpoints: Path,
     fingerprint: dict[str, Any],
     out: Path,
+    workers: int = 0,
 ) -> dict[str, Any]:
     """Train and save the state of ``job.task``; returns the content of ``training.json``.
 
@@ -54,6 +55,7 @@ def train_expert(
         data: files of training rows, by task.
         states: folders of the earlier states the method starts from, by task.
         fingerprint: what identifies this run; only its own checkpoints are resumed from.
+        workers: processes that load rows beside this one.
     """
     from datasets import Dataset
 
@@ -62,7 +64,7 @@ def train_expert(
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
-    run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint)
+    run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers)
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
@@ -99,6 +101,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--transfer", type=Path)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
     return parser.parse_args(argv)
 
 
@@ -120,7 +123,9 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
 
     from stages.core.backbone.load import load_backbone
     from stages.core.experts.job import Job
+    from stages.core.training.loader import worker_count
 
+    workers = worker_count(args.workers)
     backbone = load_backbone(args.backbone, used["backbone"])
     if allocation:
         keys_there = {slot.key for slot in backbone.slots}
@@ -156,6 +161,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
             checkpoints=args.checkpoints,
             fingerprint=record,
             out=draft,
+            workers=workers,
         )
     distributed.wait()  # until nobody reads the checkpoints any more
     if distributed.is_first():

@@ -72,7 +72,9 @@ def write_data(folder: Path) -> dict[str, Path]:
 
 def batch_of(backbone: Backbone, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """A training batch."""
-    batch = backbone.prompter.collate([backbone.prompter.training_example(r) for r in rows])
+    batch = backbone.to_device(
+        backbone.prompter.collate([backbone.prompter.training_example(r) for r in rows])
+    )
     batch.pop("sample_id")
     return batch | more
 

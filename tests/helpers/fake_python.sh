@@ -1,6 +1,9 @@
 # Sourced by the shell of every job in place of Python (BASH_ENV): instead of running the stage,
 # note the command and make what follows the --out flags. Experts and backbones are folders, the
 # choice of a parent is a file laid out beforehand.
+exec() {
+  "$@"
+}
 python() {
   echo "$*" > "commands/$$-$RANDOM"
   while [ $# -gt 0 ]; do

@@ -19,7 +19,7 @@ TRAINING = {
     "epochs": 7,  # of 10 rows in steps of 4: 21 steps, every third one half full
     "batch_size": 4,
     "micro_batch_size": 2,
-    "checkpoint_steps": 10,
+    "checkpoint_steps": 20,  # a loss is logged every second step
     "per_task": {},
 }
 CONFIG = {
@@ -34,6 +34,21 @@ CONFIG = {
 }
 
 
+def answer(given: Path, out: Path) -> None:
+    """The backbone's answers."""
+    rows = ["--data", f"{given}/rows.parquet", "--backbone", f"{given}/backbone"]
+    file = f"{out}/backbone_predictions.parquet"
+    predict_backbone.main([*rows, "--config", json.dumps(CONFIG), "--out", file])
+
+
+def train(given: Path, out: Path) -> None:
+    """An expert."""
+    rows = ["--data", f"{given}/rows.parquet", "--backbone", f"{given}/backbone"]
+    task = ["--method", "individual", "--task", "b", "--tasks", "a", "b", "--seed", "3"]
+    files = ["--checkpoints", f"{out}/checkpoints", "--out", f"{out}/experts/b"]
+    train_expert.main([*rows, *task, *files, "--config", json.dumps(CONFIG)])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     given, out = map(Path, sys.argv[1:] if argv is None else argv)
@@ -43,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     extract_features.main(["--rows", rows, *common, f"{out}/features.parquet"])
     task = ["--method", "individual", "--task", "b", "--data", rows]
     untouched = f"{out}/backbone_predictions.parquet"
-    predict_backbone.main(["--data", rows, *common, untouched])
+    answer(given, out)
     distributed.wait()  # the file is read below by all processes, and written by the first
     routes = [
         "--untouched",
@@ -54,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{given}/states/b",
     ]
     predict.main([*task, *routes, *common, f"{out}/predictions.parquet"])
-    training = ["--tasks", "a", "b", "--seed", "3", "--checkpoints", f"{out}/checkpoints"]
-    train_expert.main([*task, *training, *common, f"{out}/experts/b"])
+    train(given, out)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ def notes(trained):
 
 
 def prompts(backbone, rows):
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in rows], side="left"
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in rows], side="left"
+        )
     )
     batch.pop("sample_id")
     return batch
@@ -141,7 +143,8 @@ def test_the_nearest_keys_choose_the_router_of_each_sample(stream, tiny_folder):
         example = plain.prompter.generation_example(row)
         words = [i for i in example["input_ids"] if i != plain.model.config.image_token_id]
         with torch.no_grad():
-            image = plain.model.model.get_image_features(pixel_values=example["pixel_values"])
+            tiles = plain.prompter.images.normalised(example["pixel_values"])
+            image = plain.model.model.get_image_features(pixel_values=tiles)
             text = plain.model.get_input_embeddings().weight[words].mean(0)
         pair = image.pooler_output.reshape(-1, 32).mean(0), text
         sums = [

@@ -208,7 +208,8 @@ def test_what_is_seen_of_a_sample_is_its_feature(tiny):
             want = (pooled - pooled.mean()) / np.sqrt(pooled.var() + 1e-5)
             np.testing.assert_allclose(texts[i], want, atol=1e-4)
             if row["images"]:
-                feature = image_features(tiny, tiny.prompter.thumbnail(row))[0]
+                tile = tiny.prompter.images.normalised(tiny.prompter.thumbnail(row))
+                feature = image_features(tiny, tile)[0]
                 want = 10 * feature / feature.norm()
                 torch.testing.assert_close(images[i], want, atol=1e-4, rtol=1e-4)
             else:
@@ -270,6 +271,7 @@ def test_the_first_centroid_is_the_mean_image_of_the_warm_up(stream):
     seen = []
     for i in rows:
         tile = backbone.prompter.thumbnail(battery.rows_of(FIRST)[i])
+        tile = backbone.prompter.images.normalised(tile)
         feature = image_features(backbone, tile)[0].detach()
         seen.append(10 * feature / feature.norm())
     got = tensors(stream[FIRST])["slots.vision_1_qkv.gate.centroids.0"]

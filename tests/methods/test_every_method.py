@@ -8,6 +8,7 @@ import torch
 
 from stages.core.backbone.load import load_backbone
 from stages.core.backbone.losses import token_losses
+from stages.core.backbone.parts import Parts
 from stages.core.base.errors import InputError
 from stages.core.base.provenance import file_hash
 from stages.core.training import trainer as training
@@ -60,8 +61,10 @@ def loaded(stream, last, tiny_folder):
 
 def prompt_logits(model, backbone, rows):
     """Logits of the first token of each answer, ``(B, vocabulary)``."""
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in rows], side="left"
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in rows], side="left"
+        )
     )
     batch.pop("sample_id")
     with torch.no_grad():
@@ -140,7 +143,7 @@ def test_an_answer_does_not_depend_on_its_batch(last, loaded):
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_texts_do_not_depend_on_the_batch_size(stream, last, tiny_folder):
+def test_texts_do_not_depend_on_the_batch_size(stream, last, tiny_folder, tmp_path):
     jobs, _ = stream
     names = battery.active_at_the_end(last.method)
     states = {name: jobs[name].folder for name in names}
@@ -158,6 +161,7 @@ def test_texts_do_not_depend_on_the_batch_size(stream, last, tiny_folder):
             rows,
             sets,
             states,
+            Parts(tmp_path / "predictions.parquet", {}),
             limits=battery.LIMITS,
             batch_size=size,
         )

@@ -123,8 +123,10 @@ def test_every_slot_mixes_all_blocks_with_the_samples_own_weights(stream, tiny_f
     want_weights = weights_by_hand(state, prompts_by_hand(backbone, UNLIKE))
     assert want_weights.shape == (4, 2)
     assert np.ptp(want_weights[:, 0]) > 0.05  # the samples differ
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in UNLIKE], side="left"
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in UNLIKE], side="left"
+        )
     )
     batch.pop("sample_id")
     with saved.using([SECOND]) as model, torch.no_grad():
@@ -138,7 +140,7 @@ def test_every_slot_mixes_all_blocks_with_the_samples_own_weights(stream, tiny_f
                     delta = 2 * state[f"{stem}.b.{j}"] @ state[f"{stem}.a.{j}"]
                     weight = alone.model.get_submodule(linear).weight
                     weight.data += torch.tensor(want_weights[i, j] * delta, dtype=weight.dtype)
-        ids = alone.prompter.collate([alone.prompter.generation_example(row)])
+        ids = alone.to_device(alone.prompter.collate([alone.prompter.generation_example(row)]))
         ids.pop("sample_id")
         with torch.no_grad():
             want = alone.model(**ids).logits[0, -1]
@@ -149,8 +151,10 @@ def test_weights_are_kept_while_decoding(stream, tiny_folder, tmp_path):
     backbone, saved, state = randomised(stream[SECOND], tiny_folder, tmp_path)
     want = weights_by_hand(state, prompts_by_hand(backbone, UNLIKE))
     assert np.ptp(want[:, 0]) > 0.05
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in UNLIKE], side="left"
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in UNLIKE], side="left"
+        )
     )
     seen = []
     with saved.using([SECOND]) as model:

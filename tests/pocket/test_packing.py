@@ -78,7 +78,7 @@ def test_packed_losses_equal_those_of_single_conversations(backbone):
             "width": size,
             "height": size,
         }
-        batch = prompter.collate([prompter.training_example(row)])
+        batch = backbone.to_device(prompter.collate([prompter.training_example(row)]))
         with torch.no_grad():
             losses, _ = token_losses(backbone.model, batch)
         expected.append(losses.sum().item())

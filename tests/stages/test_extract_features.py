@@ -11,7 +11,7 @@ def plain_feature(backbone, row):
     """One sample, no batch: hooks read the towers' last hidden states in a plain forward."""
     model = backbone.model.model
     with torch.no_grad():
-        image = backbone.prompter.pixel_values(row)
+        image = backbone.prompter.images.normalised(backbone.prompter.pixel_values(row))
         vision = model.vision_tower(pixel_values=image).last_hidden_state[0].max(dim=0).values
         ids = torch.tensor([backbone.prompter.tokenizer(row["turns"][0]["question"])["input_ids"]])
         states = model.language_model(input_ids=ids, output_hidden_states=True)

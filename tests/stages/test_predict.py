@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stages.core.backbone.load import load_backbone
+from stages.core.backbone.parts import Parts
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
 from stages.core.experts.lora import ExpertModel
@@ -36,6 +37,12 @@ def states(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture
+def parts(tmp_path):
+    """No answers of an earlier job."""
+    return Parts(tmp_path / "predictions.parquet", {})
+
+
+@pytest.fixture
 def test_rows():
     rows = [make_row(i, "Why? " * (1 + i % 4), "") for i in range(7)]
     return {row["sample_id"]: row for row in rows}
@@ -48,7 +55,7 @@ def plain_answer(folder, states, names, row):
     for name in names:
         model.load(name, states[name])
     ids = backbone.prompter.prompt(row["turns"], [1])
-    image = backbone.prompter.pixel_values(row)
+    image = backbone.prompter.images.normalised(backbone.prompter.pixel_values(row))
     eos = backbone.prompter.tokenizer.eos_token_id
     answer = []
     with model.using(list(names)) as active, torch.no_grad():
@@ -60,7 +67,7 @@ def plain_answer(folder, states, names, row):
     return backbone.prompter.tokenizer.decode(answer, skip_special_tokens=True).strip()
 
 
-def test_the_memoised_matrix_equals_brute_force(tiny, tiny_folder, states, test_rows):
+def test_the_memoised_matrix_equals_brute_force(tiny, tiny_folder, states, test_rows, parts):
     """Every cell (sample, step) evaluated on its own gives the text joined from the memo."""
     choices = [[], ["t1"], ["t2", "t1"], ["t3"]]
     routes = [
@@ -70,7 +77,7 @@ def test_the_memoised_matrix_equals_brute_force(tiny, tiny_folder, states, test_
     ]
     sets = distinct_sets(routes)
     answers = predict(
-        methods.load("dmole"), tiny, test_rows, sets, states, limits=LIMITS, batch_size=3
+        methods.load("dmole"), tiny, test_rows, sets, states, parts, limits=LIMITS, batch_size=3
     )
     memo = {(a["sample_id"], tuple(a["experts"])): a["text"] for a in answers}
     assert len(answers) == len(memo) == len({(r["sample_id"], tuple(r["experts"])) for r in routes})
@@ -80,7 +87,7 @@ def test_the_memoised_matrix_equals_brute_force(tiny, tiny_folder, states, test_
     assert len(set(memo.values())) > 10  # the experts do change the answers
 
 
-def test_an_answer_does_not_depend_on_its_batch(tiny_folder, states, test_rows):
+def test_an_answer_does_not_depend_on_its_batch(tiny_folder, states, test_rows, parts):
     sets = {("t1",): list(test_rows)}
     results = []
     for size, order in itertools.product((1, 4, 7), (1, -1)):
@@ -92,6 +99,7 @@ def test_an_answer_does_not_depend_on_its_batch(tiny_folder, states, test_rows):
             test_rows,
             chosen,
             {"t1": states["t1"]},
+            parts,
             limits=LIMITS,
             batch_size=size,
         )
@@ -109,21 +117,28 @@ def test_distinct_sets_keep_order_and_drop_repeats():
     assert distinct_sets(routes) == {(): ["a"], ("t1",): ["a", "b"]}
 
 
-def test_minimum_length(tiny, states, test_rows):
+def test_minimum_length(tiny, states, test_rows, parts):
     limits = {"max_new_tokens": 6, "min_new_tokens": 6}
     seen = []
     original = tiny.prompter.tokenizer.batch_decode
     tiny.prompter.tokenizer.batch_decode = lambda ids, **kw: seen.append(ids) or original(ids, **kw)
     predict(
-        methods.load("zero_shot"), tiny, test_rows, {(): ["s0"]}, {}, limits=limits, batch_size=1
+        methods.load("zero_shot"),
+        tiny,
+        test_rows,
+        {(): ["s0"]},
+        {},
+        parts,
+        limits=limits,
+        batch_size=1,
     )
     assert seen[0].shape[1] == 6
     assert tiny.prompter.tokenizer.eos_token_id not in seen[0]
 
 
-def test_the_backbones_own_answers(tiny, tiny_folder, states, test_rows):
+def test_the_backbones_own_answers(tiny, tiny_folder, states, test_rows, parts):
     rows = list(test_rows.values())
-    answers = predict_backbone(tiny, rows, limits=LIMITS, batch_size=3)
+    answers = predict_backbone(tiny, rows, parts, limits=LIMITS, batch_size=3)
     assert [a["sample_id"] for a in answers] == list(test_rows)
     for answer in answers:
         assert answer["experts"] == []

@@ -17,7 +17,9 @@ from tests.core.backbone.test_slots import qwen2_vl
 def plain_losses(backbone, rows):
     """Per-sample answer loss from the logits, one unpadded sample at a time."""
     for row in rows:
-        batch = backbone.prompter.collate([backbone.prompter.training_example(row)])
+        batch = backbone.to_device(
+            backbone.prompter.collate([backbone.prompter.training_example(row)])
+        )
         labels = batch.pop("labels")[0, 1:]
         batch.pop("sample_id")
         logits = backbone.model(**batch).logits[0, :-1]

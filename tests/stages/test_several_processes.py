@@ -111,9 +111,42 @@ def test_training_at_the_same_batch_size(outputs):
     for key in (key for key in one if "lora_B" in key):
         assert float((one[key] - two[key]).norm()) < 1e-3 * float(one[key].norm())
     losses = [[loss for _, loss in record["loss"]] for record in records]
-    assert len(losses[0]) == 21
+    assert len(losses[0]) == 10
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert not (outputs[1] / "checkpoints").exists()
+
+
+STOPPED = [(1, "last", "SIGTERM"), (2, "last", "SIGUSR1"), (2, "launcher", "SIGTERM")]
+
+
+@pytest.mark.parametrize(("count", "who", "name"), STOPPED)
+def test_a_training_that_is_told_to_stop_saves_and_goes_on(
+    count, who, name, given, outputs, tmp_path
+):
+    """In the thirteenth step, before the first checkpoint and between two losses of the log."""
+    call = ["tests.helpers.told_to_stop", "train"]
+    done = launch(count, *call, who, name, given, tmp_path)
+    assert done.returncode == 85, done.stdout + done.stderr
+    assert "stopped: task b: the checkpoint of step 13 is saved" in done.stderr
+    assert not (tmp_path / "experts" / "b").exists()
+    done = launch(count, *call, "nobody", name, given, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from" in done.stdout
+    for file in ("adapter_model.safetensors", "training.json", "provenance.json"):
+        whole, resumed = (f / "experts/b" / file for f in (outputs[count - 1], tmp_path))
+        assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_prediction_that_is_told_to_stop_keeps_its_answers(given, outputs, tmp_path):
+    """One of two processes is told in its second batch; one process answers the rest."""
+    call = ["tests.helpers.told_to_stop", "answer"]
+    done = launch(2, *call, "last", "SIGTERM", given, tmp_path)
+    assert done.returncode == 85, done.stdout + done.stderr
+    parts = list((tmp_path / ".backbone_predictions.parquet.parts").iterdir())
+    assert sum(artifacts.read_table("predictions", part).num_rows for part in parts) >= 4
+    assert launch(1, *call, "nobody", "SIGTERM", given, tmp_path).returncode == 0
+    whole, resumed = (f / "backbone_predictions.parquet" for f in (outputs[0], tmp_path))
+    assert resumed.read_bytes() == whole.read_bytes()
 
 
 def test_one_process_that_dies_fails_the_job_with_its_own_error():

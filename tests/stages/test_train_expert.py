@@ -1,6 +1,9 @@
 """Training on the tiny backbone: what moves, what stays, resume, NaN, reproducibility."""
 
 import json
+import os
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -51,7 +54,9 @@ def allocation(keys):
     return {"slots": [{"tower": m, "block": b, "slot": k, "allocated": True} for m, b, k in keys]}
 
 
-def run(folder, data, out, method="dmole", states=None, transfer=None, keys=None, **changes):
+def run(
+    folder, data, out, method="dmole", states=None, transfer=None, keys=None, workers=0, **changes
+):
     backbone = load_backbone(folder, SETTINGS)
     summary = train_expert.train_expert(
         methods.load(method),
@@ -70,6 +75,7 @@ def run(folder, data, out, method="dmole", states=None, transfer=None, keys=None
         checkpoints=out.parent / f"{out.name}_checkpoints",
         fingerprint={"run": 1},
         out=out,
+        workers=workers,
     )
     return summary, load_file(out / "adapter_model.safetensors"), backbone
 
@@ -291,3 +297,24 @@ def test_an_orphan_does_not_replace_the_expert_of_another_training(
         train_expert.main(arguments)
     assert [path.name for path in out.iterdir()] == ["training.json"]
     assert (out / "training.json").read_text() == lock.read_text() == "the other's"
+
+
+def test_the_number_of_loading_processes_changes_nothing(tiny_folder, data, tmp_path, monkeypatch):
+    """Three steps of ten rows; SLURM's signal to all processes of a job does not end the loading
+    ones."""
+    seen, original = {}, training.ExpertTrainer.compute_loss
+
+    def watched(self, model, inputs, *args, **kwargs):
+        key = self.args.dataloader_num_workers
+        seen.setdefault(key, []).append((self.state.global_step, *inputs["sample_id"]))
+        if self.state.global_step:  # by now each of them has loaded
+            for worker in active_children():
+                os.kill(worker.pid, signal.SIGTERM)
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(training.ExpertTrainer, "compute_loss", watched)
+    _, alone, _ = run(tiny_folder, data, tmp_path / "alone", epochs=1)
+    _, helped, _ = run(tiny_folder, data, tmp_path / "helped", epochs=1, workers=2)
+    assert seen[0] == seen[2]
+    assert [step for step, *_ in seen[0]] == [0, 0, 1, 1, 2]
+    assert all(torch.equal(alone[key], helped[key]) for key in alone)

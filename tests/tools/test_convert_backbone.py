@@ -77,7 +77,8 @@ def test_features_and_profile_run_on_the_converted_folder(published, native):
     z = extract_features(native, rows, normalize=False, batch_size=2)
     with torch.no_grad():
         thumbnails = torch.cat([native.prompter.thumbnail(row) for row in rows])
-        states = layout.vision_states(published[1], thumbnails)
+        tiles = native.prompter.images.normalised(thumbnails)
+        states = layout.vision_states(published[1], tiles)
     np.testing.assert_allclose(z[:, : layout.VISION], states.amax(1).numpy(), rtol=1e-5)
     scores = profile_gradients(native, rows, loss="sample_mean", include_bias=False, batch_size=2)
     assert len(scores) == 2 * (layout.LAYERS + layout.VISION_LAYERS)

@@ -22,9 +22,7 @@ def check_edits():
                 advice = f"Mend it, or drop the edit: cmit discard-edits {file}"
                 raise WorkflowError(f"error: {error} {advice}") from None
             by = rule_of(made.stage)
-            logger.warning(
-                f"edited: {file} (if {by} had to make it again, the run would stop)"
-            )
+            logger.warning(f"edited: {file} (if {by} had to make it again, the run would stop)")
 
 
 if workflow.is_main_process:
@@ -49,9 +47,7 @@ def stop_before_overwriting():
     )
     if lost:
         listed = "\n".join(lost)
-        raise WorkflowError(
-            f"error: edited files would be overwritten:\n{listed}\n{ADVICE}"
-        )
+        raise WorkflowError(f"error: edited files would be overwritten:\n{listed}\n{ADVICE}")
 
 
 ARTEFACT_IN = {os.path.dirname(artefact(name).path): name for name in OVERRIDES}
@@ -75,9 +71,7 @@ rule take_override:
     localrule: True
     params:
         artefact=lambda wildcards: ARTEFACT_IN[wildcards.folder],
-        earlier=lambda wildcards: (
-            earlier(wildcards) if wildcards.folder == "transfers" else []
-        ),
+        earlier=lambda wildcards: (earlier(wildcards) if wildcards.folder == "transfers" else []),
         source=source_of("take_override"),
     shell:
         "python -m stages.take_override --artefact {params.artefact} --file {input:q}"

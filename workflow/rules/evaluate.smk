@@ -1,4 +1,5 @@
-# Which experts answer which test sample, what they answer, and how good that is.
+# Which experts answer which test sample, what they answer, and how good that is. With exec there is
+# no shell between, and a signal reaches the stage, which saves before it stops.
 
 
 rule route_samples:
@@ -47,7 +48,7 @@ rule predict_backbone:
         config=config_of("predict_backbone"),
         source=source_of("predict_backbone"),
     shell:
-        "python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
+        "exec python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
         " --data {input.data:q} --backbone {params.backbone:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
@@ -77,7 +78,7 @@ rule predict:
         method=method_of,
         source=source_with_method("predict"),
     shell:
-        "python -m stages.core.base.launch {resources.gpu} stages.predict"
+        "exec python -m stages.core.base.launch {resources.gpu} stages.predict"
         " --method {params.method:q} --task {wildcards.task:q}"
         " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
         " --untouched {input.untouched:q} {params.flags:q}"

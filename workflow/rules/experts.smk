@@ -1,6 +1,7 @@
 # Training: one job per method and task. A job reads the states its method starts from; with
 # D-MoLE that is the parent's expert alone, so branches of the parent tree train side by side.
-# Methods without an allocation read the size of D-MoLE's expert, to train as many parameters.
+# Methods without an allocation read the size of D-MoLE's expert, to train as many parameters. With
+# exec there is no shell between, and a signal reaches the stage, which saves before it stops.
 
 
 rule train_expert:
@@ -20,6 +21,7 @@ rule train_expert:
     resources:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=growing(32000 * GPUS["training"]),
         runtime=growing(720),
     params:
@@ -32,8 +34,8 @@ rule train_expert:
         source=source_with_method("train_expert"),
         tasks=so_far,
     shell:
-        "python -m stages.core.base.launch {resources.gpu} stages.train_expert"
+        "exec python -m stages.core.base.launch {resources.gpu} stages.train_expert"
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
-        " --seed {params.seed} --config {params.config:q} --checkpoints {params.checkpoints:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"
+        " --checkpoints {params.checkpoints:q} --out {output:q} > {log:q} 2>&1"

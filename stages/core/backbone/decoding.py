@@ -45,19 +45,24 @@ def answer_rows(
     rows: list[dict[str, Any]],
     limits: dict[str, int],
     batch_size: int,
-    done: Callable[[int], Any],
+    known: dict[str, str],
+    done: Callable[[dict[str, str]], Any],
 ) -> dict[str, str]:
-    """Answer rows in batches of similar length; return texts by sample id, and call ``done`` with
-    the size of each finished batch.
+    """Answer rows in batches of similar length; return texts by sample id.
 
     The batches are divided among the processes; each gets all answers.
+
+    Args:
+        known: texts of whole batches that an earlier job answered; they are not made again.
+        done: gets the texts of each finished batch.
     """
     prompter, found = backbone.prompter, {}
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
-    for start in distributed.mine(range(0, len(order), batch_size)):
-        part = order[start : start + batch_size]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    for part in distributed.mine([part for part in batches if part[0]["sample_id"] not in known]):
         batch = prompter.collate([prompter.generation_example(row) for row in part], side="left")
-        texts = generate(model, prompter, backbone.to_device(batch), limits)
-        found |= {row["sample_id"]: text for row, text in zip(part, texts, strict=True)}
-        done(len(part))
-    return {name: text for part in distributed.gather(found) for name, text in part.items()}
+        answers = generate(model, prompter, backbone.to_device(batch), limits)
+        texts = {row["sample_id"]: text for row, text in zip(part, answers, strict=True)}
+        found |= texts
+        done(texts)
+    return known | {name: text for part in distributed.gather(found) for name, text in part.items()}

@@ -41,13 +41,14 @@ class Backbone:
         return f"{self.device.type} {str(self.model.dtype).removeprefix('torch.')}"
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Tensors of a batch on the backbone's device; pixels in the backbone's precision."""
+        """Tensors of a batch on the backbone's device; pixels normalised, in its precision."""
         moved = {
             key: value.to(self.device) if hasattr(value, "to") else value
             for key, value in batch.items()
         }
         if "pixel_values" in moved:
-            moved["pixel_values"] = moved["pixel_values"].to(self.model.dtype)
+            pixels = self.prompter.images.normalised(moved["pixel_values"])
+            moved["pixel_values"] = pixels.to(self.model.dtype)
         return moved
 
 

@@ -145,13 +145,13 @@ class Prompter:
         return [self.images.tile_count(*size) for size in sizes]
 
     def pixel_values(self, row: dict[str, Any]) -> Any:
-        """A row's images as its family takes them (tiles: float32 ``(tiles, 3, tile, tile)``);
+        """A row's images as its family takes them (tiles: uint8 ``(tiles, 3, tile, tile)``);
         None without image."""
         images = [open_rgb(image) for image in row["images"]]
         return self.images.pixels(images) if images else None
 
     def thumbnail(self, row: dict[str, Any]) -> Tensor | None:
-        """The first image as one square, float32 ``(1, 3, side, side)``; None without image."""
+        """The first image as one square, uint8 ``(1, 3, side, side)``; None without image."""
         return self.images.thumbnail(open_rgb(row["images"][0])) if row["images"] else None
 
     # --- rows and batches ---

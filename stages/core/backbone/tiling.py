@@ -102,8 +102,7 @@ def _enlarged(image: Image, width: int, left: int, side: int) -> Image:
     return found.transpose(Pillow.Transpose.TRANSPOSE)
 
 
-def pixels(tiles: list[Image], mean: list[float], std: list[float]) -> np.ndarray:
-    """Normalised pixel values, float32 ``(tiles, 3, tile, tile)``."""
-    stacked = np.stack([np.asarray(tile.convert("RGB"), dtype=np.float32) for tile in tiles])
-    scaled = (stacked / 255.0 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=np.float32)
+def pixels(tiles: list[Image]) -> np.ndarray:
+    """Pixel values of RGB tiles, uint8 ``(tiles, 3, tile, tile)``."""
+    stacked = np.stack([np.asarray(tile) for tile in tiles])
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.core.base.errors import InputError
+from stages.core.base.stopping import EXIT_CODE, Stopped
 from stages.core.base.writing import STORAGE_ADVICE
 
 
@@ -23,12 +24,16 @@ def parser(doc: str, *, config: bool = True) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a stage's ``main``; bad input or a full or closed disk is one line on stderr, exit 1."""
+    """Run a stage's ``main``; bad input or a full or closed disk is one line on stderr, exit 1; a
+    stage that was told to stop says what it saved, and its exit code is that of ``stopping``."""
     try:
         main(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as told:
+        print(f"stopped: {told}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
     except OSError as error:
         if error.errno not in STORAGE_ADVICE:
             raise

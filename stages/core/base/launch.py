@@ -29,8 +29,8 @@ def command(processes: int, module: str, arguments: Sequence[str]) -> list[str]:
     """The command line that runs a stage in so many processes."""
     if processes <= 1:
         return [sys.executable, "-m", module, *arguments]
-    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [sys.executable, "-m", *torchrun, module, *arguments]
+    torchrun = ["stages.core.base.torchrun", "--standalone", f"--nproc-per-node={processes}"]
+    return [sys.executable, "-m", *torchrun, "-m", module, *arguments]
 
 
 def visible_gpus() -> list[str]:

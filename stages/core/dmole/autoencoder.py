@@ -5,6 +5,7 @@ it was fitted to far better than other rows of the same task, so the threshold i
 rows left out of the fit (``threshold.calibration: cross_fit``).
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from stages.core.base.errors import InputError
 
 OUTPUTS = ("identity", "sigmoid")  # what bounds a reconstruction
+BLOCK = 64  # rows of a product, see ``losses``
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)  # per cent, kept in the router's JSON
 
 
@@ -108,11 +110,18 @@ def fit(
 def losses(model: Autoencoder, z: np.ndarray) -> np.ndarray:
     """Reconstruction loss of each row of ``z`` (n, d): mean squared error over features, (n,).
 
-    One row at a time, because a matrix product over many rows may round a row differently from
-    batch to batch, and a sample's route must not depend on its neighbours.
+    A sample's route must not depend on its neighbours, but a matrix product may round a row
+    differently when it has more rows. So all products have ``BLOCK`` rows, zeros where there are no
+    more, and double precision, of which a loss keeps what single precision has.
     """
-    rows = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float32))
-    return np.array([F.mse_loss(model(row), row).item() for row in rows])
+    exact = copy.deepcopy(model).double()
+    found = np.empty(len(z), dtype=np.float32)
+    block = torch.zeros(BLOCK, model.dim, dtype=torch.float64)
+    for start in range(0, len(z), BLOCK):
+        part = z[start : start + BLOCK]
+        block.zero_()[: len(part)] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
+        found[start : start + BLOCK] = (exact(block) - block).square().mean(dim=1)[: len(part)]
+    return found.astype(np.float64)
 
 
 # --- Threshold -----------------------------------------------------------------------------------

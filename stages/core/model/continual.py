@@ -164,8 +164,9 @@ class ContinualModel:
         for (names, task), part in groups.items():
             size = self.source.config["prediction"]["batch_size"]
             with self._states.using(list(names)) as active:
+                limits = self._limits(task)
                 texts |= answer_rows(
-                    self.backbone, active, part, self._limits(task), size, lambda done: None
+                    self.backbone, active, part, limits, size, {}, lambda done: None
                 )
         return texts
 

@@ -17,7 +17,7 @@ from stages.core.base.artifacts import read_json
 from stages.core.base.errors import InputError, unknown
 from stages.core.runs.runs import Runs, split_scope
 
-PLACES = ("output", "gpus")  # keys that say where and on what a run was made, not what
+PLACES = ("output", "gpus", "loader")  # keys that say where and on what a run was made, not what
 
 
 def sheet_of(runs: Runs, root: str) -> dict[str, Any]:

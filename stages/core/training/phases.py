@@ -11,11 +11,12 @@ from torch import nn
 from transformers import TrainingArguments
 
 from stages.core.backbone.prompts import IGNORE, Prompter
-from stages.core.base import distributed
+from stages.core.base import distributed, stopping
 from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
+from stages.core.training.loader import leave_signals
 from stages.core.training.sampler import step_rows
-from stages.core.training.trainer import ExpertTrainer, Objective
+from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,11 +69,16 @@ class Phases:
         seed: int,
         checkpoints: Path,
         fingerprint: dict[str, Any],
+        workers: int = 0,
     ) -> None:
-        """Clear ``checkpoints`` unless they belong to the run that ``fingerprint`` identifies."""
+        """Clear ``checkpoints`` unless they belong to the run that ``fingerprint`` identifies.
+
+        Args:
+            workers: processes that load rows beside this one.
+        """
         self.prompter, self.settings = prompter, settings
         self.task, self.seed, self.checkpoints = task, seed, checkpoints
-        self.done = 0
+        self.workers, self.done = workers, 0
         with distributed.first_before_others():
             claim(checkpoints, fingerprint)
 
@@ -91,10 +97,11 @@ class Phases:
 
         Raises:
             InputError: a loss that is not finite.
+            Stopped: the job was told to stop; a checkpoint is there.
         """
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
-        args = _arguments(self.settings | changes, self.seed, folder)
+        args = _arguments(self.settings | changes, self.seed, folder, self.workers)
         silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
         with distributed.first_before_others():  # the others find the first one's cache
             encoded = examples(rows, self.prompter)
@@ -106,22 +113,34 @@ class Phases:
             data_collator=self._collate,
             task=self.task,
             silent=silent,
+            images=self.prompter.images,
         )
         draw_own_masks(self.seed)
         resume = last_checkpoint(folder)
         if resume:
             print(f"going on from {resume}", flush=True)
-        trainer.train(resume_from_checkpoint=resume)
+        with stopping.deferred() as told:
+            stop = StopWhenTold(told)
+            trainer.add_callback(stop)
+            trainer.train(resume_from_checkpoint=resume)
+        if stop.stopped:
+            raise stopping.Stopped(
+                f"task {self.task}: the checkpoint of step {trainer.state.global_step} is saved in "
+                f"{folder}. Start the job again, and it goes on from there."
+            )
         logs = trainer.state.log_history
         return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
 
     def _collate(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        leave_signals()
         for row in batch:
             row["pixel_values"] = self.prompter.pixel_values(row)
         return self.prompter.collate(batch)
 
 
-def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> TrainingArguments:
+def _arguments(
+    settings: dict[str, Any], seed: int, checkpoints: Path, workers: int
+) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     world = distributed.size()
     micro = micro_batch_size(settings, world)
@@ -145,6 +164,8 @@ def _arguments(settings: dict[str, Any], seed: int, checkpoints: Path) -> Traini
         bf16=cuda and torch.cuda.is_bf16_supported(),
         use_cpu=not cuda,
         ddp_backend=None if cuda or distributed.size() == 1 else "gloo",
+        dataloader_num_workers=workers,
+        dataloader_prefetch_factor=2 if workers else None,
         dataloader_pin_memory=cuda,
         # rows without an image do not reach the experts of the vision encoder
         ddp_find_unused_parameters=True,

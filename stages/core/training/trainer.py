@@ -7,14 +7,15 @@ rows that it would see with one.
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from stages.core.base import distributed
@@ -25,6 +26,8 @@ from stages.core.training.sampler import ByLength, step_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from stages.core.backbone.families.base import Family
 
 
 class Objective(nn.Module):
@@ -57,12 +60,29 @@ class Objective(nn.Module):
         return nn.modules.module._IncompatibleKeys([], [])
 
 
+class StopWhenTold(TrainerCallback):
+    """Saves and ends the training after the step in which any process was told to stop."""
+
+    def __init__(self, told: Sequence[int]) -> None:
+        self.told = told  # where the signals of this process arrive
+        self.stopped = False
+
+    def on_step_end(
+        self, args: Any, state: Any, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """All processes look at the end of every step, so that they stop at the same one."""
+        self.stopped = any(distributed.gather(bool(self.told)))
+        if self.stopped:
+            control.should_save = control.should_training_stop = True
+        return control
+
+
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
-    def __init__(self, *args: Any, task: str, silent: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, task: str, silent: int, images: Family, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.task, self.silent = task, silent
+        self.task, self.silent, self.images = task, silent, images
         self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
@@ -76,6 +96,13 @@ class ExpertTrainer(Trainer):
             lambda: self.state.global_step // steps,
             self.silent,
         )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the model's device, its pixels normalised there."""
+        prepared = super()._prepare_inputs(inputs)
+        if "pixel_values" in prepared:
+            prepared["pixel_values"] = self.images.normalised(prepared["pixel_values"])
+        return prepared
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Mark a checkpoint complete once all processes have written; delete older ones.
@@ -96,6 +123,19 @@ class ExpertTrainer(Trainer):
             (Path(newest) / COMPLETE).touch()
             for folder in older:
                 shutil.rmtree(folder)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Also the losses since the last logged step; the library forgets them."""
+        super()._save_rng_state(output_dir)
+        unlogged = {"loss": self._tr_loss.item(), "since": self._globalstep_last_logged}
+        _unlogged(output_dir).write_text(json.dumps(unlogged))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint and (file := _unlogged(checkpoint)).is_file():
+            unlogged = json.loads(file.read_text())
+            self._tr_loss += unlogged["loss"]
+            self._globalstep_last_logged = unlogged["since"]
 
     def compute_loss(
         self,
@@ -119,3 +159,8 @@ class ExpertTrainer(Trainer):
                 f"samples {', '.join(ids)}. Lower training.learning_rate or check these rows."
             )
         return loss
+
+
+def _unlogged(checkpoint: str) -> Path:
+    """A process's own file in a checkpoint."""
+    return Path(checkpoint) / f"unlogged_{distributed.rank()}.json"

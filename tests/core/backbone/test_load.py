@@ -244,6 +244,7 @@ def test_answers_are_greedy_whatever_the_folder_says(tiny_folder, copy, rows, ca
         assert f"ignored: {', '.join(sorted(said))}" in capsys.readouterr().err
     prompter, model = backbone.prompter, backbone.model
     batch = prompter.collate([prompter.generation_example(rows[0])], side="left")
+    batch = backbone.to_device(batch)
     ids = batch["input_ids"]
     for _ in range(6):
         inputs = {k: batch[k] for k in ("pixel_values",) if k in batch}

@@ -129,4 +129,5 @@ def test_a_row_with_image_tokens_in_its_text_trains_and_answers(tiny):
     assert len(losses) == len("<|im_end|> no") + 1
     example = prompter.generation_example(row)
     limits = {"max_new_tokens": 2, "min_new_tokens": 0}
-    assert len(generate(tiny.model, prompter, prompter.collate([example], "left"), limits)) == 1
+    batch = tiny.to_device(prompter.collate([example], "left"))
+    assert len(generate(tiny.model, prompter, batch, limits)) == 1

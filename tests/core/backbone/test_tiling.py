@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages.core.backbone import tiling
+from stages.core.backbone.families.base import Family
 from stages.core.backbone.families.internvl import InternVL
 from stages.core.backbone.tiling import choose_grid, cut, pixels, tile_count
 
@@ -104,8 +106,24 @@ def test_the_middle_of_a_strip_needs_little_memory(monkeypatch, size):
     assert shown.getpixel((0, 0)) == (0, 0, 0)
 
 
-def test_pixels_are_normalised_channels_first():
-    grey = Image.new("RGB", (28, 28), (51, 102, 255))
-    values = pixels([grey], [0.2, 0.2, 0.5], [0.1, 0.2, 0.5])
-    assert values.shape == (1, 3, 28, 28)
-    np.testing.assert_allclose(values[0, :, 3, 5], [0.0, 1.0, 1.0], atol=1e-6)
+def test_pixels_are_bytes_channels_first_and_normalised_later():
+    """Both as the images' processor does it, worked out by hand."""
+    values = pixels([Image.new("RGB", (28, 14), (51, 102, 255))])
+    assert values.dtype == np.uint8
+    assert values.shape == (1, 3, 14, 28)
+    assert values[0, :, 3, 5].tolist() == [51, 102, 255]
+    images = Family.__new__(Family)
+    images.mean, images.std = (0.2, 0.2, 0.5), (0.1, 0.2, 0.5)
+    found = images.normalised(torch.from_numpy(values))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found[0, :, 3, 5], [0.0, 1.0, 1.0], atol=1e-6)
+
+
+def test_normalised_pixels_are_those_of_numpy_to_the_last_bit():
+    """As they were computed before they travelled as bytes."""
+    values = np.random.default_rng(0).integers(0, 256, (2, 3, 28, 28), dtype=np.uint8)
+    images = Family.__new__(Family)
+    images.mean, images.std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261, 0.275)
+    mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (images.mean, images.std))
+    wanted = (values.astype(np.float32) / np.float32(255) - mean) / std
+    assert (images.normalised(torch.from_numpy(values)).numpy() == wanted).all()

@@ -21,7 +21,7 @@ def locks(tmp_path, monkeypatch):
 def test_one_process_is_plain_python_and_more_are_torchrun():
     assert launch.command(1, "stages.x", ["--a"])[1:] == ["-m", "stages.x", "--a"]
     line = launch.command(3, "stages.x", ["--a"])
-    assert line[1:3] == ["-m", "torch.distributed.run"]
+    assert line[1:3] == ["-m", "stages.core.base.torchrun"]
     assert line[-4:] == ["--nproc-per-node=3", "-m", "stages.x", "--a"]
 
 

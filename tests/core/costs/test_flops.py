@@ -86,7 +86,7 @@ def shape_of(backbone, row):
 
     family = backbone.prompter.images
     example = backbone.prompter.training_example(row)
-    batch = backbone.prompter.collate([example])
+    batch = backbone.to_device(backbone.prompter.collate([example]))
     tiles = example["pixel_values"].shape[0]
     predicted = sum(label != IGNORE for label in example["labels"])
     sample = Sample(tiles, len(example["input_ids"]), predicted)
@@ -158,7 +158,7 @@ def test_features_and_generation_are_what_torch_counts(tiny, rows):
     assert found == flops.total(flops.features(arch, 1, question))
 
     example = tiny.prompter.generation_example(rows[1])
-    batch = tiny.prompter.collate([example], side="left")
+    batch = tiny.to_device(tiny.prompter.collate([example], side="left"))
     limits = {"max_new_tokens": 6, "min_new_tokens": 6}
     prompt, none = len(example["input_ids"]), Learning()
     found = counted(lambda: generate(tiny.model, tiny.prompter, batch, limits))
@@ -189,7 +189,7 @@ def test_kept_memory_is_what_autograd_keeps(tiny, rows):
     tiny.model.set_attn_implementation("sdpa")
     arch, sample, _ = shape_of(tiny, rows[2])
     examples = [tiny.prompter.training_example(row) for row in (rows[0], rows[2])]
-    batch = tiny.prompter.collate(examples)
+    batch = tiny.to_device(tiny.prompter.collate(examples))
     predicted = int((batch["labels"] >= 0).sum())
     model, ranks = ExpertModel(tiny), ranks_of(arch)
     model.add("e", ranks, scale=1.0, dropout=0.0, seed=0)

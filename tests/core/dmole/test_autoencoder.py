@@ -53,6 +53,37 @@ def test_a_loss_does_not_depend_on_the_batch() -> None:
     assert together[::-1].tolist() == autoencoder.losses(model, z[::-1]).tolist()
 
 
+@pytest.mark.parametrize(("dim", "hidden"), [(24, 8), (331, 37), (3072, 128)])
+def test_a_loss_is_the_same_to_the_last_bit_in_any_batch_and_order(dim: int, hidden: int) -> None:
+    """Rows split anew eight times, at random places and in random orders."""
+    z, random = rows(150, dim), np.random.default_rng(1)
+    model = fit(z, hidden=hidden)
+    together = autoencoder.losses(model, z)
+    for _ in range(8):
+        parts = np.split(random.permutation(150), np.sort(random.integers(0, 150, 6)))
+        found = np.full(150, np.nan)
+        for part in parts:
+            found[part] = autoencoder.losses(model, z[part])
+        assert found.tolist() == together.tolist()
+
+
+def test_neighbours_of_another_size_change_nothing() -> None:
+    z = rows(70, dim=300)
+    model = fit(z, hidden=64)
+    loud = np.where(np.arange(70)[:, None] % 2, np.float32(1e6), np.float32(1)) * z
+    alone, beside = autoencoder.losses(model, z), autoencoder.losses(model, loud)
+    assert alone[::2].tolist() == beside[::2].tolist()
+
+
+@pytest.mark.parametrize("output", ["identity", "sigmoid"])
+def test_losses_are_those_of_single_rows_in_single_precision(output: str) -> None:
+    """As they were computed before there were blocks."""
+    z = rows(200, dim=768)
+    model = fit(z, steps=300, hidden=128, output=output)
+    row_by_row = [torch.nn.functional.mse_loss(model(r), r).item() for r in torch.from_numpy(z)]
+    np.testing.assert_allclose(autoencoder.losses(model, z), row_by_row, rtol=1e-6)
+
+
 class TestFit:
     def test_first_step_is_adam_on_the_mean_squared_error(self) -> None:
         """One step over all rows: every weight moves by the step size against its gradient."""
@@ -109,13 +140,13 @@ class TestFit:
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_all_is_computed_on_one_thread(self, monkeypatch) -> None:
-        seen, loss, before = set(), autoencoder.F.mse_loss, torch.get_num_threads()
+        seen, relu, before = set(), autoencoder.F.relu, torch.get_num_threads()
 
         def watched(*args):
             seen.add(torch.get_num_threads())
-            return loss(*args)
+            return relu(*args)
 
-        monkeypatch.setattr(autoencoder.F, "mse_loss", watched)
+        monkeypatch.setattr(autoencoder.F, "relu", watched)
         try:
             torch.set_num_threads(2)
             autoencoder.losses(fit(rows(4), steps=1), rows(1))

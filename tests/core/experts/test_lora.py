@@ -15,7 +15,9 @@ SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
 
 
 def logits(model, backbone, rows):
-    batch = backbone.prompter.collate([backbone.prompter.training_example(r) for r in rows])
+    batch = backbone.to_device(
+        backbone.prompter.collate([backbone.prompter.training_example(r) for r in rows])
+    )
     batch.pop("sample_id")
     with torch.no_grad():
         return model(**batch).logits
@@ -112,7 +114,9 @@ def test_nothing_below_the_lowest_trainable_slot_is_on_the_tape(tiny, rows):
                 name[-1], (o[0] if isinstance(o, tuple) else o).requires_grad
             )
         )
-    batch = tiny.prompter.collate([tiny.prompter.training_example(r) for r in rows[:2]])
+    batch = tiny.to_device(
+        tiny.prompter.collate([tiny.prompter.training_example(r) for r in rows[:2]])
+    )
     model.answer_loss(batch)
     assert seen == {"0": False, "1": True}
 
@@ -120,7 +124,7 @@ def test_nothing_below_the_lowest_trainable_slot_is_on_the_tape(tiny, rows):
 def test_only_labelled_positions_reach_the_head(tiny, rows):
     counted = []
     tiny.model.lm_head.register_forward_hook(lambda m, i, o: counted.append(o.shape[:-1].numel()))
-    batch = tiny.prompter.collate([tiny.prompter.training_example(r) for r in rows])
+    batch = tiny.to_device(tiny.prompter.collate([tiny.prompter.training_example(r) for r in rows]))
     losses, owner = token_losses(tiny.model, batch)
     answers = int((batch["labels"] != -100).sum())
     assert counted == [answers]

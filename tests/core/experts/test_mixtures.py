@@ -51,15 +51,19 @@ def token_router(top_k=None, balanced=False):
 
 
 def prompts(backbone, rows, side="left"):
-    batch = backbone.prompter.collate(
-        [backbone.prompter.generation_example(row) for row in rows], side=side
+    batch = backbone.to_device(
+        backbone.prompter.collate(
+            [backbone.prompter.generation_example(row) for row in rows], side=side
+        )
     )
     batch.pop("sample_id")
     return batch
 
 
 def training_batch(backbone, rows):
-    batch = backbone.prompter.collate([backbone.prompter.training_example(row) for row in rows])
+    batch = backbone.to_device(
+        backbone.prompter.collate([backbone.prompter.training_example(row) for row in rows])
+    )
     batch.pop("sample_id")
     return batch
 
@@ -385,8 +389,9 @@ def test_embeddings_are_the_same_in_training_and_at_test(tiny, tiny_folder, thre
         image = torch.zeros(32)
         if sample["images"]:
             tower = plain.model.model
+            tiles = plain.prompter.images.normalised(example["pixel_values"])
             with torch.no_grad():
-                image = tower.get_image_features(pixel_values=example["pixel_values"])
+                image = tower.get_image_features(pixel_values=tiles)
             image = image.pooler_output.reshape(-1, 32).mean(dim=0)
         torch.testing.assert_close(got[row, 0], image)
 

@@ -70,26 +70,40 @@ class Family:
         return 1
 
     def pixels(self, images: list[Image]) -> Any:
-        """A row's images, ready for :meth:`batch`: here float32 ``(tiles, 3, tile, tile)``."""
+        """A row's images, ready for :meth:`batch`: here uint8 ``(tiles, 3, tile, tile)``."""
         import torch
 
         return torch.cat([self.thumbnail(image) for image in images])
 
     def thumbnail(self, image: Image) -> Tensor:
-        """A whole image as one tile, float32 ``(1, 3, tile, tile)``."""
+        """A whole image as one tile, uint8 ``(1, 3, tile, tile)``."""
         return self.tensor([tiling.thumbnail(image, self.tile)])
 
     def tensor(self, tiles: list[Image]) -> Tensor:
-        """Normalised tiles, float32 ``(tiles, 3, tile, tile)``."""
+        """Tiles as pixel values, uint8 ``(tiles, 3, tile, tile)``."""
         import torch
 
-        return torch.from_numpy(tiling.pixels(tiles, self.mean, self.std))
+        return torch.from_numpy(tiling.pixels(tiles))
 
     def batch(self, rows: list[Any], ids: Tensor) -> dict[str, Tensor]:
-        """Model inputs of a batch with token ids ``(B, T)`` from its rows' :meth:`pixels`."""
+        """Inputs of a batch with token ids ``(B, T)`` from its rows' :meth:`pixels`, which the
+        model takes once they are :meth:`normalised`."""
         import torch
 
         return {"pixel_values": torch.cat(rows)}
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixel values as the model takes them, float32: ``(..., 3, height, width)`` from uint8.
+
+        Done where the model is: they travel as bytes, and a CPU takes long for it.
+        """
+        import torch
+
+        mean, std = (
+            torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in (self.mean, self.std)
+        )
+        return (pixels.float() / 255 - mean) / std
 
     def owners(self, inputs: dict[str, Tensor]) -> Tensor:
         """The sample that each tile of a :meth:`batch` belongs to, ``(tiles,)``."""

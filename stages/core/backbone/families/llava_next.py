@@ -70,7 +70,7 @@ class LlavaNext(Llava):
     # --- images ---
 
     def pixels(self, images: list[Image]) -> list[tuple[Tensor, tuple[int, int]]]:
-        """Of each image its squares, float32 ``(squares, 3, tile, tile)``, and (height, width)."""
+        """Of each image its squares, uint8 ``(squares, 3, tile, tile)``, and (height, width)."""
         return [(self.tensor(self._cut(image)), image.size[::-1]) for image in images]
 
     def thumbnail(self, image: Image) -> Tensor:

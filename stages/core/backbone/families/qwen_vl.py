@@ -65,7 +65,7 @@ class QwenVL(Family):
         return wide * high // self.tile**2
 
     def pixels(self, images: list[Image]) -> list[Tensor]:
-        """One float32 ``(1, 3, height, width)`` per image."""
+        """One uint8 ``(1, 3, height, width)`` per image."""
         from PIL.Image import Resampling
 
         return [self.tensor([i.resize(self.fit(*i.size), Resampling.BICUBIC)]) for i in images]
@@ -100,6 +100,13 @@ class QwenVL(Family):
             "pixel_values": torch.cat(flat),
             "image_grid_thw": torch.tensor(grids, device=device),
         }
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Of flat :meth:`patches`, or of thumbnails ``(B, 3, side, side)``."""
+        if pixels.dim() > 2:
+            return super().normalised(pixels)
+        channels = pixels.unflatten(1, (3, self.frames * self.patch, self.patch))
+        return super().normalised(channels).flatten(1)
 
     @property
     def vision_width(self) -> int:
