@@ -118,9 +118,7 @@ def fit_neighbours(
         random = np.random.default_rng([seed, *task.encode()])
         chosen = np.sort(random.choice(len(z), router["samples"], replace=False))
         z, wordings = z[chosen], wordings[chosen]
-    model = neighbours.fit(
-        z, wordings.reshape(-1, z.shape[1]), features.vision_dim, task, threshold["quantile"]
-    )
+    model = neighbours.fit(z, wordings, features.vision_dim, task, threshold["quantile"])
     own = neighbours.own_losses(model)
     value = float(np.quantile(own, threshold["quantile"]))
     return model, {

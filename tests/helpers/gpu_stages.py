@@ -26,6 +26,7 @@ CONFIG = {
     "backbone": {"dtype": "float32", "image_size": None, "max_tiles": 1},
     "profile": {"loss": "sample_mean", "include_bias": False, "batch_size": 2},
     "features": {"style": "max", "normalize": True, "batch_size": 3},
+    "router": {"wordings": 0},
     "prediction": {"batch_size": 2},
     "expert": {"rank": 8, "alpha": 16, "dropout": 0.0},
     "training": TRAINING,

@@ -11,7 +11,8 @@ from datasets import Dataset
 
 from stages.core.backbone.decoding import generate
 from stages.core.backbone.load import load_backbone
-from stages.core.base.artifacts import read_weights, write_weights
+from stages.core.base.artifacts import write_weights
+from stages.core.base.reading import read_weights
 from stages.methods import registry as methods
 from stages.methods.layers.pools import Selector
 from tests.conftest import make_row

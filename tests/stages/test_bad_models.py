@@ -25,6 +25,7 @@ TASK = {"name": "things", "kind": "open_vqa", "metric": "accuracy"}
 TASK |= {"max_new_tokens": 2, "min_new_tokens": 1}
 USED = {
     "features": {"style": "max", "normalize": True, "batch_size": 2},
+    "router": {"wordings": 0},
     "prediction": {"batch_size": 2},
     "backbone": SETTINGS,
 }

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "router.kind": "neighbours",
         "router.samples": 256,
         "threshold.quantile": 0.95,
-        "threshold.factor": 1.5,
+        "threshold.factor": 1.7,
     },
 }
 

@@ -3,8 +3,9 @@
 For features of ``style: meaning``, whose halves have length 1. The image distance is the mean
 cosine distance to the nearest :data:`NEAREST` images of the task, in units of what its own images
 have among themselves (a quantile of theirs, each left out in turn). The text distance is the one to
-the nearest wording, in units of :data:`TEXT_UNIT`. A row's loss is the sum of both: the same images
-with another request are as foreign as the same request over other images.
+the nearest wording, less what the task's requests have among themselves, in units of
+:data:`TEXT_UNIT`. A row's loss is the sum of both: the same images with another request are as
+foreign as the same request over other images.
 """
 
 from collections.abc import Mapping
@@ -15,19 +16,22 @@ import numpy as np
 
 from stages.core.base.errors import InputError
 
+EPSILON = float(np.finfo(np.float32).eps)  # unit of images that are all the same
 NEAREST = 3  # images that a distance is averaged over
-TEXT_UNIT = 0.5  # cosine distance at which two requests stop being alike (docs/decisions)
+TEXT_UNIT = 0.3  # cosine distance that counts as much as one unit of image distance
 
 
 @dataclass(frozen=True)
 class Neighbours:
     """``images`` (n, d_v) and ``texts`` (m, d_t), float32 rows of length 1 (images of rows without
-    one are zeros); ``unit``, the image distance that counts as 1."""
+    one are zeros); ``unit``, the image distance that counts as 1; ``spread``, the text distance
+    between the task's own requests, 0 where all are the same."""
 
     task: str
     images: np.ndarray
     texts: np.ndarray
     unit: float
+    spread: float
 
     @property
     def dim(self) -> int:
@@ -39,7 +43,7 @@ class Neighbours:
         import torch
 
         rows = {"images": torch.from_numpy(self.images), "texts": torch.from_numpy(self.texts)}
-        return rows, {"unit": repr(self.unit)}
+        return rows, {"unit": repr(self.unit), "spread": repr(self.spread)}
 
 
 def fit(z: np.ndarray, wordings: np.ndarray, vision_dim: int, task: str, q: float) -> Neighbours:
@@ -47,7 +51,7 @@ def fit(z: np.ndarray, wordings: np.ndarray, vision_dim: int, task: str, q: floa
 
     Args:
         z: float32 (n, d_v + d_t), its rows as they are asked.
-        wordings: float32 (m, d_v + d_t), the same rows in other words.
+        wordings: float32 (n, k, d_v + d_t), each row in k other wordings.
         vision_dim: d_v.
         q: quantile of the image distances within the task that is their unit.
 
@@ -59,10 +63,20 @@ def fit(z: np.ndarray, wordings: np.ndarray, vision_dim: int, task: str, q: floa
             f"task {task!r}: {len(z)} row has no neighbours; raise subset.min_samples."
         )
     images = np.ascontiguousarray(z[:, :vision_dim])
-    texts = np.unique(np.concatenate([z, wordings])[:, vision_dim:], axis=0)
-    unit = float(np.quantile(_left_out(images), q))
-    # images that are all the same have no spread of their own
-    return Neighbours(task, images, texts, max(unit, float(np.finfo(np.float32).eps)))
+    texts = np.concatenate([z[:, None], wordings], axis=1)[:, :, vision_dim:]  # (n, 1 + k, d_t)
+    unit = max(float(np.quantile(_left_out(images), q)), EPSILON)
+    distinct = np.unique(texts.reshape(-1, texts.shape[2]), axis=0)
+    return Neighbours(task, images, distinct, unit, _spread(texts.astype(np.float64)))
+
+
+def _spread(texts: np.ndarray) -> float:
+    """Median distance of a row's request to the nearest wording of another row, of ``(n, 1 + k,
+    d_t)``, the first wording as asked."""
+    nearest = []
+    for i, own in enumerate(texts):
+        others = np.delete(texts, i, axis=0).reshape(-1, texts.shape[2])
+        nearest.append((1 - others @ own[0]).min())
+    return max(0.0, float(np.median(nearest)))
 
 
 def _left_out(images: np.ndarray) -> np.ndarray:
@@ -86,8 +100,9 @@ def losses(router: Neighbours, z: np.ndarray) -> np.ndarray:
     found = np.empty(len(z))
     for i, row in enumerate(z.astype(np.float64)):
         nearest = np.sort(1 - images @ row[:width])[:NEAREST].mean()
-        found[i] = nearest / router.unit + (1 - texts @ row[width:]).min() / TEXT_UNIT
-    return np.maximum(found, 0)
+        asked = max(0.0, (1 - texts @ row[width:]).min() - router.spread)
+        found[i] = max(0.0, nearest) / router.unit + asked / TEXT_UNIT
+    return found
 
 
 # --- File ----------------------------------------------------------------------------------------
@@ -99,7 +114,9 @@ def rebuild(tensors: Mapping[str, Any], notes: Mapping[str, str]) -> Neighbours:
     Raises:
         KeyError, ValueError: they are not those of neighbours.
     """
-    images, texts, unit = tensors["images"].numpy(), tensors["texts"].numpy(), float(notes["unit"])
-    if not (images.ndim == texts.ndim == 2 and len(images) and len(texts) and unit > 0):
-        raise ValueError("rows or unit out of range")
-    return Neighbours(notes["task"], images, texts, unit)
+    images, texts = tensors["images"].numpy(), tensors["texts"].numpy()
+    unit, spread = float(notes["unit"]), float(notes["spread"])
+    sound = images.ndim == texts.ndim == 2 and len(images) and len(texts)
+    if not (sound and unit > 0 and spread >= 0):
+        raise ValueError("rows, unit or spread out of range")
+    return Neighbours(notes["task"], images, texts, unit, spread)
