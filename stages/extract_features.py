@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     used = config.slice_config(config.from_argument(args.config), *keys)
     rows = artifacts.read_table("data", args.rows).to_pylist()
     task = artifacts.task_record(args.rows)
-    subset = artifacts.metadata(args.rows)["provenance"].get("stage") == "sample_subset"
+    subset = artifacts.metadata(args.rows).get("provenance", {}).get("stage") == "sample_subset"
     texts = texts_of(rows, task["kind"], used["router"]["wordings"] if subset else 0)
 
     from stages.core.backbone.features import extract_features, feature_sizes

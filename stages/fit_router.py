@@ -75,6 +75,7 @@ def fit_router(
     return model, {
         "task": task,
         "kind": "autoencoder",
+        "numbers": sum(parameter.numel() for parameter in model.parameters()),
         "n": len(z),
         "dim": model.dim,
         "hidden": router["hidden"],
@@ -127,6 +128,7 @@ def fit_neighbours(
         "n": len(z),
         "dim": model.dim,
         "wordings": len(model.texts),
+        "numbers": model.images.size + model.texts.size,
         "threshold": threshold["factor"] * value,
         "calibration": {
             "method": "left_out",

@@ -26,6 +26,8 @@ def router(task: str) -> dict:
     losses = dict.fromkeys(["min", *points, "max", "mean", "std"], 1.0)
     content = {
         "task": task,
+        "kind": "autoencoder",
+        "numbers": 76,
         "n": 6,
         "dim": 4,
         "hidden": 8,

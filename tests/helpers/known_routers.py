@@ -34,6 +34,8 @@ def write_constant_router(
     calibration = {"method": "train", "folds": None, "quantile": 1, "factor": 1}
     content = {
         "task": task,
+        "kind": "autoencoder",
+        "numbers": 7 * len(bias) + 3,
         "n": 1,
         "dim": len(bias),
         "hidden": 3,

@@ -211,6 +211,8 @@ class SyntheticRun:
         content = {
             "task": task,
             "n": 64,
+            "kind": "autoencoder",
+            "numbers": 246_848,  # 2 x 960 x 128 weights, 960 + 128 biases
             "dim": 960,
             "hidden": 128,
             "output": "identity",

@@ -110,7 +110,7 @@ def _stored(results: Results, runs: Runs, name: str) -> float | None:
 def _router_weights(results: Results, runs: Runs, name: str) -> float | None:
     """Weights and biases of all tasks' autoencoders, mean over seeds."""
     found = [
-        sum((2 * r["hidden"] + 1) * r["dim"] + r["hidden"] for r in results.routers[scope].values())
+        sum(router["numbers"] for router in results.routers[scope].values())
         for scope in _scopes(results, runs, "fit_router", name)
         if scope in results.routers
     ]
