@@ -188,13 +188,13 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     (
         "a manifest",
         ("tests/data/tiny/tiny_choice.yaml", "licence: ", "licence: no "),
-        {"prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
+        {"prepare_data", "match_size", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
         set(METHODS),
     ),
     (
         "exif",
         key("stream: tiny", "image: {exif: ignore}\nstream: tiny"),
-        {"prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
+        {"prepare_data", "match_size", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
         set(METHODS),
     ),
     (

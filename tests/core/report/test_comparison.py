@@ -112,7 +112,7 @@ def test_costs_are_those_of_the_jobs_that_a_run_uses():
             Scope(0, "half"): trained(60, 61),
             Scope(0, "seq_ft"): trained(150, 150),
         },
-        routers={Scope(0): {task: {"dim": 10, "hidden": 2} for task in TASKS}},
+        routers={Scope(0): {task: {"numbers": 52} for task in TASKS}},
         benchmarks={
             "train_expert": [
                 {"seconds": 5.0, "scope": Scope(0, "dmole")},
@@ -125,7 +125,7 @@ def test_costs_are_those_of_the_jobs_that_a_run_uses():
             ),
         },
     )
-    routers = 3 * (2 * 10 * 2 + 10 + 2)  # two matrices and two biases, three tasks
+    routers = 3 * 52  # three tasks
     dmole, half, alone, seq_ft = (costs_of(run, name) for name in run.config["methods"])
     assert (dmole.per_task, dmole.in_all, dmole.stored) == (150, 450, 330 + routers)
     assert (dmole.training, dmole.preparation) == (12, 6)
