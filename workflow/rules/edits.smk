@@ -57,22 +57,3 @@ def override_of(wildcards):
     """The file that the configuration puts in place of an artefact."""
     files = runs.overrides(ARTEFACT_IN[wildcards.folder], run_of(wildcards))
     return files.get(wildcards.task, [])
-
-
-rule take_override:
-    input:
-        override_of,
-    output:
-        f"{ROOT}/{{scope}}/{{folder}}/{{task}}.override.json",
-    log:
-        f"{ROOT}/logs/take_override/{{scope}}/{{folder}}/{{task}}.log",
-    wildcard_constraints:
-        folder="|".join(ARTEFACT_IN),
-    localrule: True
-    params:
-        artefact=lambda wildcards: ARTEFACT_IN[wildcards.folder],
-        earlier=lambda wildcards: (earlier(wildcards) if wildcards.folder == "transfers" else []),
-        source=source_of("take_override"),
-    shell:
-        "python -m stages.take_override --artefact {params.artefact} --file {input:q}"
-        " --task {wildcards.task:q} --earlier {params.earlier:q} --out {output:q} > {log:q} 2>&1"

@@ -106,3 +106,22 @@ checkpoint choose_parent:
         "python -m stages.choose_parent --features {input.features:q} --task {wildcards.task:q}"
         " --earlier {params.earlier:q} --routers {input.routers:q} --thresholds {input.thresholds:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule take_override:
+    input:
+        override_of,
+    output:
+        f"{ROOT}/{{scope}}/{{folder}}/{{task}}.override.json",
+    log:
+        f"{ROOT}/logs/take_override/{{scope}}/{{folder}}/{{task}}.log",
+    wildcard_constraints:
+        folder="|".join(ARTEFACT_IN),
+    localrule: True
+    params:
+        artefact=lambda wildcards: ARTEFACT_IN[wildcards.folder],
+        earlier=lambda wildcards: (earlier(wildcards) if wildcards.folder == "transfers" else []),
+        source=source_of("take_override"),
+    shell:
+        "python -m stages.take_override --artefact {params.artefact} --file {input:q}"
+        " --task {wildcards.task:q} --earlier {params.earlier:q} --out {output:q} > {log:q} 2>&1"
