@@ -110,6 +110,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="seed of --rows")
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--decode", action="store_true", help="read every image in full")
+    parser.add_argument("--backbone", type=Path, help="of --check: count rows beyond its context")
     parser.add_argument("--out", type=Path, help="the Parquet file to write")
     args = parser.parse_args(argv)
     if not args.check and not (args.split and args.out):
@@ -127,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.check:
         # by name: a check looks at scores, and an edit of a score must not prepare data again
         tool = import_module("stages.tools.check_data")
-        tool.check_data(manifest, max_pixels, exif=args.exif, decode=args.decode)
+        looked_at = {"exif": args.exif, "decode": args.decode, "backbone": args.backbone}
+        tool.check_data(manifest, max_pixels, **looked_at)
         return
     written = prepare_data(
         manifest,

@@ -20,9 +20,15 @@ from stages.prepare_data import EXIF, unexpected
 
 
 def check_data(
-    manifest: Manifest, max_pixels: int, *, exif: str = "apply", decode: bool = False
+    manifest: Manifest,
+    max_pixels: int,
+    *,
+    exif: str = "apply",
+    decode: bool = False,
+    backbone: Path | None = None,
 ) -> None:
-    """Print a report on both splits: every fault by row, counts, or a summary of sound rows.
+    """Print a report on both splits: every fault by row, counts, or a summary of sound rows; with
+    a backbone also how many rows are longer than its context.
 
     Raises :class:`InputError` if anything is wrong, after both splits were looked at.
     """
@@ -33,6 +39,8 @@ def check_data(
             split = manifest.split(name)
             converter = Converter(manifest, split, max_pixels, exif=exif, decode=decode)
             _summarise(manifest, split, sound_rows(manifest, split, converter, faults=faults))
+            if backbone is not None:
+                _report_length(split, sound_rows(manifest, split, converter), backbone)
             if name == "test":
                 rows = sound_rows(manifest, split, converter)
                 report_targets(
@@ -43,6 +51,28 @@ def check_data(
             print(f"{name}: {faults.summary()}" if faults else f"{error}")
     if broken:
         raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
+
+
+def _report_length(split: Split, rows: Iterator[dict], folder: Path) -> None:
+    """Print how long rows are in tokens, and which exceed the backbone's context."""
+    from stages.core.backbone.architecture import read_architecture
+    from stages.core.backbone.load import load_prompter
+
+    properties = schema("config")["properties"]["backbone"]["properties"]
+    settings = {key: rule.get("default") for key, rule in properties.items()}
+    prompter = load_prompter(folder, read_architecture(folder, settings)[1])
+    longest, beyond = 0, []
+    for row in rows:
+        count = len(prompter.conversation(row["turns"], prompter.tile_counts(row))[0])
+        longest = max(longest, count)
+        if prompter.context is not None and count > prompter.context:
+            beyond.append(row["sample_id"])
+    print(f"{split.name}: rows of up to {longest} tokens; the backbone takes {prompter.context}")
+    if beyond:
+        raise InputError(
+            f"{split.name}: {len(beyond)} rows are longer than the backbone's context, such as "
+            f"{', '.join(beyond[:3])}; shorten them, or cut training rows with backbone.max_length."
+        )
 
 
 def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
@@ -78,13 +108,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
+    parser.add_argument("--backbone", type=Path, help="folder, to count rows beyond its context")
     parser.add_argument(
         "--exif", choices=EXIF["enum"], default=EXIF["default"], help="orientation of photographs"
     )
     parser.add_argument("--decode", action="store_true", help="read every image in full")
     args = parser.parse_args(argv)
     limit = args.max_pixels or schema("config")["properties"]["max_pixels"]["default"]
-    check_data(load_manifest(args.manifest, args.root), limit, exif=args.exif, decode=args.decode)
+    manifest = load_manifest(args.manifest, args.root)
+    check_data(manifest, limit, exif=args.exif, decode=args.decode, backbone=args.backbone)
 
 
 if __name__ == "__main__":

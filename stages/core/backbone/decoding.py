@@ -56,11 +56,13 @@ def answer_rows(
         known: texts of whole batches that an earlier job answered; they are not made again.
         done: gets the texts of each finished batch.
     """
-    prompter, found = backbone.prompter, {}
+    prompter, found, ahead = backbone.prompter, {}, limits["max_new_tokens"]
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     for part in distributed.mine([part for part in batches if part[0]["sample_id"] not in known]):
-        batch = prompter.collate([prompter.generation_example(row) for row in part], side="left")
+        batch = prompter.collate(
+            [prompter.generation_example(row, ahead) for row in part], side="left"
+        )
         answers = generate(model, prompter, backbone.to_device(batch), limits)
         texts = {row["sample_id"]: text for row, text in zip(part, answers, strict=True)}
         found |= texts

@@ -151,6 +151,7 @@ def load_backbone(
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
     prompter = load_prompter(folder, families.load(folder, model.config, settings))
+    prompter.max_length = settings.get("max_length")
     model.generation_config = greedy(prompter.tokenizer, folder)
     return Backbone(model, prompter, find_slots(model), place, str(path))
 
@@ -250,4 +251,5 @@ def load_prompter(path: Path, images: families.Family) -> Prompter:
         raise InputError(f"backbone {path}: its tokenizer has no eos_token to end answers with.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
-    return Prompter(tokenizer, images)
+    text = images.config.get_text_config()
+    return Prompter(tokenizer, images, getattr(text, "max_position_embeddings", None))

@@ -30,9 +30,18 @@ IGNORE = -100  # label of a position without loss
 class Prompter:
     """Turns rows of the data artefact into model inputs for one backbone."""
 
-    def __init__(self, tokenizer: Any, images: Family) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        images: Family,
+        context: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        """For samples of at most ``context`` tokens, training rows cut to ``max_length``; None:
+        any."""
         self.tokenizer = tokenizer
         self.images = images
+        self.context, self.max_length = context, max_length
         self._control = breaks.control_tokens(tokenizer, images)
 
     # --- text ---
@@ -156,9 +165,33 @@ class Prompter:
 
     # --- rows and batches ---
 
-    def training_example(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Ids, labels and pixels of a training row."""
+    def training_ids(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Ids and labels of a training row, cut at their end to ``max_length``.
+
+        Raises:
+            InputError: more than the backbone takes, or nothing of an answer is left.
+        """
         ids, labels = self.conversation(row["turns"], self.tile_counts(row))
+        ids, labels = ids[: self.max_length], labels[: self.max_length]
+        if all(label == IGNORE for label in labels):
+            raise InputError(
+                f"sample {row['sample_id']!r}: backbone.max_length {self.max_length} leaves no token "
+                "of its answer; raise it, or shorten the row."
+            )
+        self._check_length(row, len(ids))
+        return ids, labels
+
+    def _check_length(self, row: dict[str, Any], count: int) -> None:
+        if self.context is not None and count > self.context:
+            raise InputError(
+                f"sample {row['sample_id']!r}: {count} tokens with its images and answer, but the "
+                f"backbone takes {self.context}. Shorten the row, or lower backbone.max_tiles; "
+                "backbone.max_length cuts training rows."
+            )
+
+    def training_example(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Ids, labels and pixels of a training row, as :meth:`training_ids`."""
+        ids, labels = self.training_ids(row)
         return {
             "sample_id": row["sample_id"],
             "input_ids": ids,
@@ -166,9 +199,14 @@ class Prompter:
             "pixel_values": self.pixel_values(row),
         }
 
-    def generation_example(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Prompt ids and pixels of a test row."""
+    def generation_example(self, row: dict[str, Any], ahead: int = 0) -> dict[str, Any]:
+        """Prompt ids and pixels of a test row; an answer has ``ahead`` tokens at most.
+
+        Raises:
+            InputError: they are more than the backbone takes.
+        """
         ids = self.prompt(row["turns"], self.tile_counts(row))
+        self._check_length(row, len(ids) + ahead)
         return {
             "sample_id": row["sample_id"],
             "input_ids": ids,

@@ -29,7 +29,13 @@ from stages.core.runs.stage import (
     where,
 )
 
-BACKBONE_KEYS = ("backbone.revision", "backbone.dtype", "backbone.image_size", "backbone.max_tiles")
+BACKBONE_KEYS = (
+    "backbone.revision",
+    "backbone.dtype",
+    "backbone.image_size",
+    "backbone.max_tiles",
+    "backbone.max_length",
+)
 
 ALLOCATION_KEYS = (
     "budget",

@@ -26,7 +26,7 @@ def examples(rows: Dataset, prompter: Prompter) -> Dataset:
     """Rows with ids, labels and lengths; images are opened when a batch needs them."""
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
-        ids, labels = prompter.conversation(row["turns"], prompter.tile_counts(row))
+        ids, labels = prompter.training_ids(row)
         return {"input_ids": ids, "labels": labels, "length": len(ids)}
 
     return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
