@@ -175,8 +175,8 @@ class Prompter:
         ids, labels = ids[: self.max_length], labels[: self.max_length]
         if all(label == IGNORE for label in labels):
             raise InputError(
-                f"sample {row['sample_id']!r}: backbone.max_length {self.max_length} leaves no token "
-                "of its answer; raise it, or shorten the row."
+                f"sample {row['sample_id']!r}: backbone.max_length {self.max_length} leaves no "
+                "token of its answer; raise it, or shorten the row."
             )
         self._check_length(row, len(ids))
         return ids, labels
