@@ -12,7 +12,7 @@ GPU_RULES = (
     "predict_backbone",
     "predict",
 )
-NAMES = ("ACCOUNT", "PARTITION", "GPU_PARTITION", "GPU_MODEL")
+NAMES = ("ACCOUNT", "PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS", "RESERVATION", "CONSTRAINT")
 
 
 @pytest.fixture(autouse=True)
@@ -35,18 +35,21 @@ def test_local_gpu_jobs_together_use_the_gpus_there_are(monkeypatch, named, limi
 
 def test_a_cluster_that_wants_no_names_gets_none() -> None:
     options = profile("slurm")
-    assert options["default-resources"] == ["mem_mb=2000", "runtime=60"]
-    assert "set-resources" not in options
+    assert options["default-resources"] == ["nodes=1", "mem_mb=2000", "runtime=60"]
+    assert not {"set-resources", "slurm-qos", "slurm-reservation"} & set(options)
 
 
 def test_a_clusters_names_reach_the_jobs(monkeypatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(f"CMIT_SLURM_{name}", f"my_{name.lower()}")
     options = profile("slurm")
-    assert options["default-resources"][:2] == [
+    assert options["default-resources"][1:4] == [
         "slurm_account=my_account",
         "slurm_partition=my_partition",
+        "constraint=my_constraint",
     ]
+    assert options["slurm-qos"] == "my_qos"
+    assert options["slurm-reservation"] == "my_reservation"
     assert set(options["set-resources"]) == {
         f"{rule}:{option}"
         for rule in GPU_RULES
