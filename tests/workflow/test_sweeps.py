@@ -29,8 +29,10 @@ OWN = {
     "v4_unrouted": NEW_SLOTS,
     "no_parent": {"train_expert", "route_samples", "predict"},
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
-    "sigmoid_router": NEW_ROUTERS,
-    "threshold_on_train": NEW_ROUTERS,
+    **dict.fromkeys(
+        ["autoencoder", "sigmoid_router", "threshold_on_train"],
+        NEW_ROUTERS | {"extract_features"},
+    ),
     **dict.fromkeys(["o_lora_2x", "o_lora_4x"], {"match_size", "train_expert", "predict"}),
     **dict.fromkeys(
         ["dmole_reversed", "dmole_mixed"],
