@@ -82,10 +82,13 @@ def _inner(text: str) -> str:
 
 
 def _parts(template: str, text: str) -> dict[str, str] | None:
-    """What stands in the placeholders of a filled template."""
-    pattern, names = "", re.split(r"\{(\w+)\}", template)
-    for i, piece in enumerate(names):
-        pattern += f"(?P<{piece}>.*)" if i % 2 else re.escape(piece)
+    """What stands in the placeholders of a filled template, each the same wherever it is."""
+    pattern, pieces = "", re.split(r"\{(\w+)\}", template)
+    for i, piece in enumerate(pieces):
+        if i % 2:
+            pattern += f"(?P={piece})" if piece in pieces[1:i:2] else f"(?P<{piece}>.*)"
+        else:
+            pattern += re.escape(piece)
     found = re.fullmatch(pattern, text, re.DOTALL)
     return found.groupdict() if found else None
 

@@ -37,6 +37,12 @@ def test_templates_keep_what_the_row_says():
     assert found["question_reworded"] == ["Find Anna (left).\nNote: a {story}"]
 
 
+def test_a_placeholder_may_stand_twice():
+    manifest = {"prompt": "{question} Again: {question}", "prompts": {"reworded": ["{question}!"]}}
+    assert wordings("Who? Again: Who?", manifest)["question_reworded"] == ["Who?!"]
+    assert "question_reworded" not in wordings("Who? Again: What?", manifest)
+
+
 def test_any_text_loses_its_mark_and_case():
     found = wordings("Is it so?", {})
     assert found["mark"] == ["Is it so"]
