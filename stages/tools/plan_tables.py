@@ -27,6 +27,7 @@ def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     if not backbone["tokenizer"]:
         yield f"{backbone['name']}: no tokenizer is there, four characters are taken for a token"
     yield _rows(plan["tasks"])
+    yield from _beyond(plan["tasks"])
     yield _stages(plan["tasks"])
     yield _training(plan)
     yield _sample(plan["tasks"])
@@ -59,6 +60,18 @@ def _rows(tasks: list[dict[str, Any]]) -> Table:
     rows, steps = (sum(found) for found in zip(*_counts(tasks), strict=True))
     made.add_row("all", f"{rows:,}", *[""] * 6, f"{steps:,}", *[""] * 4, style=STRONG)
     return made
+
+
+def _beyond(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    for task in tasks:
+        for split in ("train", "test"):
+            if share := task[split]["beyond"]:
+                yield (
+                    f"{task['task']}, {split}: {100 * share:.2g} % of its {task[split]['rows']:,} "
+                    "rows are longer than the backbone's context, and the run will refuse them; "
+                    "shorten them, lower backbone.max_tiles, or cut training rows with "
+                    "backbone.max_length (cmit check-data --backbone names them)"
+                )
 
 
 def _counts(tasks: list[dict[str, Any]]) -> list[tuple[int, int]]:

@@ -149,6 +149,35 @@ def test_rows_are_counted_in_the_users_files_or_in_prepared_tables(tmp_path, tin
     assert covers["train"]["answer"] >= sum(len(answer) + 1 for answer in answers)
 
 
+def test_rows_beyond_the_context_are_told(tmp_path, tiny_folder, capsys):
+    """The tiny tokenizer makes a token of a byte, so one row of five exceeds 3,000 tokens."""
+    backbone = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, backbone)
+    settings = json.loads((backbone / "config.json").read_text())
+    settings["text_config"]["max_position_embeddings"] = 3000
+    (backbone / "config.json").write_text(json.dumps(settings))
+    cmit_tree.write_tree(tmp_path, rows=5)
+    shutil.copytree(CMIT, tmp_path / "data_manifests" / "cmit")
+    file = tmp_path / "data/ocrvqa/train.jsonl"
+    first, *others = file.read_text().splitlines()
+    row = json.loads(first)
+    row["conversations"][0]["value"] += "w" * 5000
+    file.write_text("\n".join([json.dumps(row), *others]))
+    config = {
+        "stream": "own",
+        "output": str(tmp_path / "results"),
+        "manifests": str(tmp_path / "data_manifests" / "cmit"),
+        "tasks": ["ocrvqa"],
+        "methods": ["seq_ft"],
+        "backbone": {"path": str(backbone), "max_tiles": 1},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    task = planned(capsys, "--config", str(tmp_path / "own.yaml"))["tasks"][0]
+    assert (task["train"]["beyond"], task["test"]["beyond"]) == (0.2, 0)
+    main(["--config", str(tmp_path / "own.yaml")])
+    assert "ocrvqa, train: 20 % of its 5 rows" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_allocation_that_was_made_decides(tmp_path, tiny_folder):
     from stages.core.backbone.architecture import read_architecture
     from stages.core.base.artifacts import write_json

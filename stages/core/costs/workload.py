@@ -37,6 +37,7 @@ class Workload:
     prompt: float  # tokens before the last answer, image tokens included
     tokens: float  # of the whole row
     answer: float  # predicted tokens: all answers and their ends
+    beyond: float  # share of rows that are longer than the backbone's context
 
 
 class Ruler:
@@ -63,24 +64,33 @@ class Ruler:
             image = tiles * self.family.tokens_per_tile
             whole, last = image + asked + sum(answers), answers[-1]
             question = len(texts[0]) / CHARACTERS_PER_TOKEN
-            return sizes | _lengths(question, whole - last, whole, sum(answers))
+            return sizes | _lengths(question, whole - last, whole, sum(answers), beyond=0)
         ids, labels = self.prompter.conversation(row["turns"], counts)
         prompt = self.prompter.prompt(row["turns"], counts)
         asked_ids = self.prompter.plain_ids(texts[0])
         answer = sum(label != IGNORE for label in labels)
-        return sizes | _lengths(len(asked_ids), len(prompt), len(ids), answer)
+        beyond = self.prompter.context is not None and len(ids) > self.prompter.context
+        return sizes | _lengths(len(asked_ids), len(prompt), len(ids), answer, beyond)
 
     def typical(self, typical: dict[str, Any]) -> dict[str, float]:
         """The sizes of a row that a manifest describes."""
         tiles = self.tiles(*typical["image"])
         prompt = tiles * self.family.tokens_per_tile + TEMPLATE_TOKENS + typical["question_tokens"]
         answer = typical["answer_tokens"]
-        lengths = _lengths(typical["question_tokens"], prompt, prompt + answer, answer)
+        lengths = _lengths(typical["question_tokens"], prompt, prompt + answer, answer, beyond=0)
         return {"images": 1, "tiles": tiles} | lengths
 
 
-def _lengths(question: float, prompt: float, tokens: float, answer: float) -> dict[str, float]:
-    return {"question": question, "prompt": prompt, "tokens": tokens, "answer": answer}
+def _lengths(
+    question: float, prompt: float, tokens: float, answer: float, beyond: float
+) -> dict[str, float]:
+    return {
+        "question": question,
+        "prompt": prompt,
+        "tokens": tokens,
+        "answer": answer,
+        "beyond": beyond,
+    }
 
 
 def workload(
