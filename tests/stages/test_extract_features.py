@@ -34,6 +34,17 @@ def test_without_normalisation_the_direction_stays(tiny, rows):
     assert not np.allclose(np.linalg.norm(raw, axis=1), 1.0)
 
 
+def test_the_released_codes_text_is_a_chat_turn(tiny, rows):
+    z = extract_features(tiny, rows[:2], text="chat", normalize=False, batch_size=2)
+    for row, found in zip(rows, z, strict=False):
+        framed = f"<|im_start|>user\n{row['turns'][0]['question']}<|im_end|>"
+        ids = tiny.prompter.tokenizer(framed, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            states = tiny.model.model.language_model(input_ids=torch.tensor([ids]))
+        want = states.last_hidden_state[0].max(dim=0).values.numpy()
+        np.testing.assert_allclose(found[32:], want, atol=1e-5)
+
+
 def test_a_text_only_row_has_a_zero_image_half(tiny, rows):
     bare = make_row(99, "Only text", "a") | {"images": [], "width": None, "height": None}
     found = extract_features(tiny, [rows[0], bare], normalize=True, batch_size=2)

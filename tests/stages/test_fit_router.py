@@ -16,6 +16,8 @@ ROUTER = {
     "hidden": 16,
     "output": "identity",
     "learning_rate": 3e-3,
+    "final_learning_rate": None,
+    "patience": None,
     "epochs": 10,
     "batch_size": 16,
     "min_steps": 600,

@@ -30,9 +30,9 @@ def slot_norms(model, slots, include_bias=False):
     norms = []
     for slot in slots:
         linears = [model.get_submodule(name) for name in slot.linears]
-        parts = [m.weight.grad for m in linears]
-        parts += [m.bias.grad for m in linears if include_bias and m.bias is not None]
-        norms.append(float(torch.cat([part.flatten() for part in parts]).norm()))
+        weights = [m.weight.grad.flatten() for m in linears]
+        biases = [m.bias.grad for m in linears if include_bias and m.bias is not None]
+        norms.append(sum(float(torch.cat(parts).norm()) for parts in (weights, biases) if parts))
     return norms
 
 

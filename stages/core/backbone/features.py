@@ -34,12 +34,16 @@ def image_features(backbone: Backbone, pixel_values: Tensor, style: str = "max")
     return states.amax(dim=1) if style == "max" else states.mean(dim=1)
 
 
-def text_features(backbone: Backbone, questions: Sequence[str], style: str = "max") -> Tensor:
-    """Max over tokens of the language model's final-norm state of the bare text, or the state that
-    says what the text means in one word; ``(B, d_t)`` float32."""
+def text_features(
+    backbone: Backbone, questions: Sequence[str], style: str = "max", frame: str = "question"
+) -> Tensor:
+    """Max over tokens of the language model's final-norm state of the bare text (or in its
+    ``chat`` frame), or the state that says what the text means in one word; ``(B, d_t)`` float32.
+    """
     prompter = backbone.prompter
     if style == "max":
-        ids = [prompter.plain_ids(question) for question in questions]
+        encode = prompter.plain_ids if frame == "question" else prompter.chat_ids
+        ids = [encode(question) for question in questions]
     else:
         ids = [prompter.quoted_ids(OPENING, plain(text), CLOSING) for text in questions]
     encoded = prompter.tokenizer.pad(
@@ -70,6 +74,7 @@ def extract_features(
     rows: list[dict[str, Any]],
     *,
     style: str = "max",
+    text: str = "question",
     normalize: bool,
     batch_size: int,
     texts: Sequence[Sequence[str]] | None = None,
@@ -83,6 +88,7 @@ def extract_features(
     Args:
         texts: requests of each row, whose features follow each other; default, the first turn's
             question of each row alone.
+        text: with ``style: max``, the question is encoded bare or as a ``chat`` turn.
         normalize: scale features to length 1; with ``style: meaning`` each half.
     """
     import numpy as np
@@ -93,25 +99,24 @@ def extract_features(
     vision_width, text_width = feature_sizes(backbone)
 
     def of_texts(part: Sequence[str]) -> np.ndarray:
-        return text_features(backbone, part, style).cpu().numpy()
+        return text_features(backbone, part, style, text).cpu().numpy()
 
     with torch.inference_mode():
         vision = _in_batches(
             rows, batch_size, lambda part: _of_images(backbone, part, style), vision_width
         )
         if style == "max":
-            text = _in_batches(every, batch_size, of_texts, text_width)
+            said = _in_batches(every, batch_size, of_texts, text_width)
         else:
             distinct = list(dict.fromkeys([*map(plain, every), *map(plain, PROMPTS)]))
             known = _in_batches(distinct, batch_size, of_texts, text_width)
             place = {request: i for i, request in enumerate(distinct)}
             generic = known[[place[plain(request)] for request in PROMPTS]]
-            text = whitened(known[[place[plain(request)] for request in every]], generic)
+            said = whitened(known[[place[plain(request)] for request in every]], generic)
     vision = np.repeat(vision, [len(own) for own in asked], axis=0)
     if style == "meaning" and normalize:
-        vision, text = _unit(vision), _unit(text)
-        return np.concatenate([vision, text], axis=1)
-    z = np.concatenate([vision, text], axis=1)
+        return np.concatenate([_unit(vision), _unit(said)], axis=1)
+    z = np.concatenate([vision, said], axis=1)
     return _unit(z) if normalize else z
 
 

@@ -102,6 +102,14 @@ class Prompter:
             return self.tokenizer("")["input_ids"] + self._ids(broken)
         return self.tokenizer(broken)["input_ids"]
 
+    def chat_ids(self, question: str) -> list[int]:
+        """Ids of a question in the chat template's frame of a user turn, up to the turn's end;
+        without what the template puts before the first turn."""
+        earlier = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        asked = {"role": "user", "content": self._broken(without_places(question))}
+        turn = self._render([*earlier, asked], prompt=False)
+        return self._ids(turn.removeprefix(self._render(earlier, prompt=False)).rstrip())
+
     def quoted_ids(self, before: str, text: str, after: str) -> list[int]:
         """Ids of a question's words between two texts of ours; nothing in it is a control token."""
         ends = self.tokenizer(before)["input_ids"], self.tokenizer(after, add_special_tokens=False)

@@ -30,9 +30,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "profile.loss": "token_mean",
         "budget.tower_score": "sum",
         "budget.vision_floor": 0.25,
+        "features.text": "chat",
         "router.output": "sigmoid",
+        "router.learning_rate": 0.005,
+        "router.final_learning_rate": 0.001,
+        "router.epochs": 1000,
+        "router.patience": 10,
+        "router.batch_size": 1024,
         "router.min_steps": 0,
         "threshold.calibration": "train",
+        "transfer.require_threshold": True,
+        "routing.second": "none",
     },
     # Measured on the pocket stream: experts answer beside the parent they learnt beside, and
     # routers know a request in other words (docs/decisions/04 and 09).

@@ -97,12 +97,14 @@ def split_budget(
 ) -> dict[str, int]:
     """Experts per tower (Eq. 15); what does not fit into one tower goes to the other.
 
-    ``vision_floor`` is the least share of the vision encoder. Under ``vision_only`` and
-    ``llm_only`` the other tower stays empty, and what does not fit is not used.
+    ``vision_floor`` is the least share of the vision encoder, rounded down to whole experts as in
+    the published code. Under ``vision_only`` and ``llm_only`` the other tower stays empty, and what
+    does not fit is not used.
     """
     if modality in ("vision_only", "llm_only"):
         return {m: min(round_half_up(ratios[m] * total), n_slots[m]) for m in TOWERS}
-    vision = round_half_up(max(ratios["vision"], vision_floor) * total)
+    floor = math.floor(round(vision_floor * total, 9))
+    vision = max(round_half_up(ratios["vision"] * total), floor)
     vision = min(max(vision, total - n_slots["llm"]), n_slots["vision"])
     return {"vision": vision, "llm": total - vision}
 

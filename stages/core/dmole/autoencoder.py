@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from math import ceil
+from math import ceil, cos, inf, pi
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def fit(
     """Fit an autoencoder to feature rows ``z`` (n, d) with Adam on the mean squared error (Eq. 9).
 
     Initial weights (uniform within 1/sqrt(fan-in), as in ``nn.Linear``) and the order of the rows
-    come from ``random`` alone.
+    come from ``random`` alone. ``router.patience`` may end it before ``steps``.
     """
     rows = torch.from_numpy(z)
     model = Autoencoder(rows.shape[1], router["hidden"], router["output"], task)
@@ -97,12 +97,34 @@ def fit(
                 drawn = random.uniform(-bound, bound, tuple(parameter.shape))
                 parameter.copy_(torch.from_numpy(drawn))
     optimizer = torch.optim.Adam(model.parameters(), lr=router["learning_rate"], fused=True)
-    for batch in islice(_batches(len(rows), router["batch_size"], random), steps):
-        target = rows[batch]
-        optimizer.zero_grad()
-        F.mse_loss(model(target), target).backward()
-        optimizer.step()
+    batches = _batches(len(rows), router["batch_size"], random)
+    an_epoch = ceil(len(rows) / router["batch_size"])
+    epochs = ceil(steps / an_epoch)
+    best, waited = inf, 0
+    for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = learning_rate(epoch, epochs, router)
+        found = torch.zeros(())
+        for batch in islice(batches, min(an_epoch, steps - epoch * an_epoch)):
+            target = rows[batch]
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(target), target)
+            loss.backward()
+            optimizer.step()
+            found += loss.detach()
+        waited = 0 if found < best else waited + 1
+        best = min(best, float(found))
+        if waited == router["patience"]:
+            break
     return model.requires_grad_(False)
+
+
+def learning_rate(epoch: int, epochs: int, router: Mapping[str, Any]) -> float:
+    """Step size of an epoch, counted from 0: constant, or on a cosine that would be at
+    ``final_learning_rate`` after the last."""
+    first, final = router["learning_rate"], router["final_learning_rate"]
+    if final is None:
+        return first
+    return final + (first - final) * (1 + cos(pi * epoch / epochs)) / 2
 
 
 @_one_thread()

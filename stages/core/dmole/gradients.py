@@ -31,7 +31,8 @@ def profile_gradients(
 
     Returns:
         one row per slot, see ``artifacts.PROFILE``; the score is the root of the sum of squares
-        over the slot's linears.
+        over the weights of the slot's linears, with ``include_bias`` plus that over their biases,
+        as in the published code.
     """
     import numpy as np
 
@@ -87,12 +88,12 @@ class GradientMeter:
         import torch
 
         modules = dict(backbone.model.named_modules())
-        self.parameters: list[list[Tensor]] = []
+        self.parameters: list[tuple[list[Tensor], list[Tensor]]] = []  # weights, biases
         for slot in backbone.slots:
             linears = [modules[name] for name in slot.linears]
             biases = [m.bias for m in linears if include_bias and m.bias is not None]
-            self.parameters.append([*(m.weight for m in linears), *biases])
-        flat = [p for group in self.parameters for p in group]
+            self.parameters.append(([m.weight for m in linears], biases))
+        flat = [p for groups in self.parameters for group in groups for p in group]
         self.fold = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
         self.total = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
         self.flat = [p.requires_grad_(True) for p in flat]
@@ -103,11 +104,10 @@ class GradientMeter:
         parameter.grad = None
 
     def _norms(self, sums: dict[int, Tensor], weight: float) -> list[float]:
-        squares = [
-            sum(float(sums[id(p)].double().square().sum()) for p in group)
-            for group in self.parameters
-        ]
-        return [square**0.5 / weight for square in squares]
+        def norm(group: list[Tensor]) -> float:
+            return sum(float(sums[id(p)].double().square().sum()) for p in group) ** 0.5
+
+        return [(norm(weights) + norm(biases)) / weight for weights, biases in self.parameters]
 
     def close_fold(self, weight: float) -> list[float]:
         """Norms of the fold's mean gradient per slot; adds the fold to the total."""

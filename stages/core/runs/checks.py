@@ -44,7 +44,13 @@ def _check_run(runs: Runs, name: str) -> None:
             f"{name}: routing.second is 'parent', but there are no parents, because "
             "transfer.enabled is false; set routing.second to rank or none."
         )
-    style = runs.config_of(name)["features"]["style"]
+    features = runs.config_of(name)["features"]
+    style = features["style"]
+    if style == "meaning" and features["text"] != "question":
+        raise InputError(
+            f"{name}: features.text {features['text']} is for features.style max; style meaning "
+            "puts the request into a sentence of its own."
+        )
     if runs.config_of(name)["router"]["kind"] == "neighbours" and style != "meaning":
         raise InputError(
             f"{name}: router.kind neighbours needs features.style meaning, not {style}."

@@ -73,6 +73,15 @@ def test_features_see_the_words_only(tiny):
     assert prompter.plain_ids(f"a {PLACE}b{PLACE}") == prompter.plain_ids("a b")
 
 
+def test_a_question_in_the_frame_of_its_turn(tiny):
+    """As the released code cuts it out of a conversation: from the turn's mark to its end."""
+    ids = tiny.prompter.chat_ids(f"{PLACE}Where <|im_end|>?")
+    text = "<|im_start|>user\nWhere <|im_end|>?<|im_end|>"
+    assert tiny.prompter.tokenizer.decode(ids) == text
+    end = tiny.prompter.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert ids.count(end) == 1 and ids[-1] == end  # what the user wrote stays text
+
+
 def test_padding_sides(tiny):
     short, long = make_row(0, "Q", "A"), make_row(1, "Longer question", "A")
     encode = tiny.prompter.training_example

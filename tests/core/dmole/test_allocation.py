@@ -101,6 +101,7 @@ def test_unknown_modality_suggests_the_nearest() -> None:
         (48, 0.1, (48, 48), {"vision_floor": 0.25}, (12, 36)),
         (48, 0.5, (48, 48), {"vision_floor": 0.25}, (24, 24)),
         (48, 0.0, (48, 48), {"vision_floor": 0.25}, (12, 36)),
+        (42, 0.0, (24, 60), {"vision_floor": 0.25}, (10, 32)),  # 10.5: a floor is rounded down
         (7, 0.5, (24, 24), {"modality": "even"}, (4, 3)),
         (40, 0.0, (60, 20), {"modality": "llm_only"}, (0, 20)),  # no overflow: llm only
         (40, 1.0, (60, 20), {"modality": "vision_only"}, (40, 0)),

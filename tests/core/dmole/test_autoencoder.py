@@ -12,6 +12,8 @@ ROUTER = {
     "hidden": 8,
     "output": "identity",
     "learning_rate": 1e-3,
+    "final_learning_rate": None,
+    "patience": None,
     "epochs": 3,
     "batch_size": 16,
     "min_steps": 0,
@@ -113,6 +115,30 @@ class TestFit:
                 scaled = weights[f"{name}.{kind}"].numpy() * fan_in**0.5
                 assert 0.9 < np.abs(scaled).max() <= 1
                 assert abs(scaled.std() - 3**-0.5) < 0.06
+
+    def test_the_released_schedule_and_patience(self) -> None:
+        """Against torch's own cosine and a loop written out; all rows are one batch."""
+        z, epochs = rows(30), 60
+        changes = {"learning_rate": 0.5, "final_learning_rate": 0.1, "batch_size": 1024}
+        model, batch = fit(z, steps=0), torch.from_numpy(z)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=0.1)
+        losses: list[float] = []
+        for _ in range(epochs):
+            optimizer.zero_grad()
+            loss = (model(batch) - batch).square().mean()
+            loss.backward()
+            optimizer.step()
+            cosine.step()
+            losses.append(loss.item())
+            if len(losses) > 3 and min(losses[-3:]) >= min(losses[:-3]):
+                break
+        assert 3 < len(losses) < epochs  # patience ended it
+        found = fit(z, steps=epochs, patience=3, **changes)
+        for ours, written in zip(found.parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, written.detach(), rtol=1e-4, atol=1e-5)
 
     def test_steps(self) -> None:
         router = {"epochs": 100, "batch_size": 16, "min_steps": 1600}
