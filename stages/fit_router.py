@@ -1,8 +1,8 @@
-"""Fit the router of one task and its threshold: an autoencoder of its features (Eqs. 8-9), or the
-features themselves as neighbours (``router.kind``).
+"""Fit the router of one task and its threshold: an autoencoder of its features (Eqs. 8-9), the
+features themselves as neighbours, or their mean (``router.kind``).
 
 Reads   features/{task}.parquet (rows of the subset)
-Writes  routers/{task}.safetensors: the autoencoder, or the neighbours
+Writes  routers/{task}.safetensors: the autoencoder, the neighbours, or the mean
         routers/{task}.json: the threshold, how it came about, and quantiles of the losses on rows
         inside and outside the fit. Edit ``threshold`` there and run again: only what depends on
         it is made anew.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from stages.core.dmole.autoencoder import Autoencoder
     from stages.core.dmole.neighbours import Neighbours
+    from stages.core.dmole.prototype import Prototype
     from stages.core.dmole.routers import Features
 
 
@@ -107,28 +108,65 @@ def fit_neighbours(
     Raises:
         InputError: features of another style, or too few rows.
     """
-    import numpy as np
-
-    from stages.core.dmole import autoencoder, neighbours
+    from stages.core.dmole import neighbours
 
     task, z = features.task, features.z
     if features.vision_dim is None:
         raise InputError(f"task {task!r}: the features do not say how wide their image half is.")
     wordings = features.wordings.reshape(len(z), -1, z.shape[1])
-    if router["samples"] is not None and router["samples"] < len(z):
-        random = np.random.default_rng([seed, *task.encode()])
-        chosen = np.sort(random.choice(len(z), router["samples"], replace=False))
-        z, wordings = z[chosen], wordings[chosen]
+    chosen = _chosen(len(z), task, seed, router["samples"])
+    z, wordings = z[chosen], wordings[chosen]
     model = neighbours.fit(z, wordings, features.vision_dim, task, threshold["quantile"])
-    own = neighbours.own_losses(model)
-    value = float(np.quantile(own, threshold["quantile"]))
-    return model, {
-        "task": task,
-        "kind": "neighbours",
-        "n": len(z),
-        "dim": model.dim,
+    sizes = {
         "wordings": len(model.texts),
         "numbers": model.images.size + model.texts.size,
+    }
+    return model, _left_out(model, len(z), neighbours.own_losses(model), threshold) | sizes
+
+
+def fit_prototype(
+    z: np.ndarray, task: str, seed: int, *, router: Mapping[str, Any], threshold: Mapping[str, Any]
+) -> tuple[Prototype, dict[str, Any]]:
+    """The mean of a task's features ``z`` (n, d) and the content of its JSON, without provenance.
+
+    The threshold is as for neighbours.
+
+    Raises:
+        InputError: one row.
+    """
+    from stages.core.dmole import prototype
+
+    z = z[_chosen(len(z), task, seed, router["samples"])]
+    model = prototype.fit(z, task)
+    return model, _left_out(model, len(z), prototype.own_losses(model, z), threshold)
+
+
+def _chosen(n: int, task: str, seed: int, samples: int | None) -> np.ndarray:
+    """Which of n rows are used, in order: all, or ``samples`` of them."""
+    import numpy as np
+
+    if samples is None or samples >= n:
+        return np.arange(n)
+    random = np.random.default_rng([seed, *task.encode()])
+    return np.sort(random.choice(n, samples, replace=False))
+
+
+def _left_out(
+    model: Neighbours | Prototype, n: int, own: np.ndarray, threshold: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The JSON of a router whose threshold rests on losses ``own`` of its n rows, each left out."""
+    import numpy as np
+
+    from stages.core.dmole import autoencoder
+
+    # where all rows are the same, the least that single precision tells apart
+    value = max(float(np.quantile(own, threshold["quantile"])), float(np.finfo(np.float32).eps))
+    return {
+        "task": model.task,
+        "kind": model.kind,
+        "n": n,
+        "dim": model.dim,
+        "numbers": model.dim,
         "threshold": threshold["factor"] * value,
         "calibration": {
             "method": "left_out",
@@ -155,10 +193,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from stages.core.dmole import routers
 
     rows = routers.read_features(args.features)
-    if used["router"]["kind"] == "neighbours":
-        model, content = fit_neighbours(rows, args.seed, **used)
-    else:
-        model, content = fit_router(rows.z, rows.task, args.seed, **used)
+    match used["router"]["kind"]:
+        case "neighbours":
+            model, content = fit_neighbours(rows, args.seed, **used)
+        case "prototype":
+            model, content = fit_prototype(rows.z, rows.task, args.seed, **used)
+        case _:
+            model, content = fit_router(rows.z, rows.task, args.seed, **used)
     origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
     artifacts.write_json("router", args.out_json, content | {"provenance": origin})
     routers.save(model, args.out_weights, origin)

@@ -136,10 +136,11 @@ def router(content: Mapping[str, Any]) -> Iterator[RenderableType]:
     fitted, threshold = content["calibration"], content["threshold"]
     computed = fitted["factor"] * fitted["quantile_value"]
     yield Text(f"Router of task {content['task']}", STRONG)
-    dim = content["dim"]
-    if content.get("kind") == "neighbours":
+    dim, rows = content["dim"], "its rows, each left out"
+    if content.get("kind") == "prototype":
+        yield f"prototype: the mean of {content['n']} rows, {dim} numbers"
+    elif content.get("kind") == "neighbours":
         yield f"neighbours: {content['n']} images, {content['wordings']} wordings, {dim} numbers"
-        rows = "its rows, each left out"
     else:
         yield (
             f"autoencoder {dim} → {content['hidden']} → {dim} ({content['output']}), "

@@ -30,9 +30,10 @@ OWN = {
     "no_parent": {"train_expert", "route_samples", "predict"},
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
     **dict.fromkeys(
-        ["autoencoder", "sigmoid_router", "threshold_on_train"],
+        ["autoencoder", "prototype", "sigmoid_router", "threshold_on_train"],
         NEW_ROUTERS | {"extract_features"},
     ),
+    "prototype_by_meaning": NEW_ROUTERS,
     **dict.fromkeys(["o_lora_2x", "o_lora_4x"], {"match_size", "train_expert", "predict"}),
     **dict.fromkeys(
         ["dmole_reversed", "dmole_mixed"],

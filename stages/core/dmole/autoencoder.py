@@ -31,6 +31,8 @@ class Autoencoder(nn.Module):
     negative entries, so ``identity`` is the default of the pipeline.
     """
 
+    kind = "autoencoder"
+
     def __init__(self, dim: int, hidden: int, output: str = "identity", task: str = "") -> None:
         super().__init__()
         self.task, self.output = task, output

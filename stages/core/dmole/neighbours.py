@@ -10,7 +10,7 @@ foreign as the same request over other images.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Neighbours:
     one are zeros); ``unit``, the image distance that counts as 1; ``spread``, the text distance
     between the task's own requests, 0 where all are the same."""
 
+    kind: ClassVar[str] = "neighbours"
     task: str
     images: np.ndarray
     texts: np.ndarray

@@ -1,10 +1,11 @@
-"""Routers of either kind, autoencoder or neighbours: their files, and what they say of features."""
+"""Routers of every kind: their files, and what they say of features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -12,19 +13,22 @@ from torch import Tensor
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
 from stages.core.base.reading import read_weights
-from stages.core.dmole import autoencoder, neighbours
+from stages.core.dmole import autoencoder, neighbours, prototype
 from stages.core.dmole.autoencoder import Autoencoder
 from stages.core.dmole.neighbours import Neighbours
+from stages.core.dmole.prototype import Prototype
 
-Router = Autoencoder | Neighbours
-KINDS = {"autoencoder": autoencoder, "neighbours": neighbours}
+Router = Autoencoder | Neighbours | Prototype
+KINDS: dict[str, Any] = {
+    "autoencoder": autoencoder,
+    "neighbours": neighbours,
+    "prototype": prototype,
+}
 
 
 def losses(router: Router, z: np.ndarray) -> np.ndarray:
     """Loss of each feature row of ``z`` (n, d), (n,); rows do not depend on each other."""
-    if isinstance(router, Neighbours):
-        return neighbours.losses(router, z)
-    return autoencoder.losses(router, z)
+    return KINDS[router.kind].losses(router, z)
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -32,9 +36,8 @@ def losses(router: Router, z: np.ndarray) -> np.ndarray:
 
 def packed(router: Router) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A router's tensors, and its kind with what else makes it."""
-    kind = "neighbours" if isinstance(router, Neighbours) else "autoencoder"
     tensors, notes = router.packed()
-    return tensors, {"kind": kind, **notes}
+    return tensors, {"kind": router.kind, **notes}
 
 
 def rebuild(tensors: Mapping[str, Tensor], notes: Mapping[str, str], path: Path) -> Router:
