@@ -169,6 +169,7 @@ def add_expert(model: ExpertModel, job: Job, ranks: SlotRanks) -> None:
         scale=expert["alpha"] / expert["rank"],
         dropout=expert["dropout"],
         seed=job.seed,
+        fused=expert["qkv"] == "fused",
     )
 
 

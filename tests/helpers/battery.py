@@ -38,7 +38,7 @@ LIMITS = {"max_new_tokens": 6, "min_new_tokens": 0}
 def config(options: dict[str, dict] | None = None, **training: Any) -> dict[str, Any]:
     """The slice of the config that a training job sees."""
     return {
-        "expert": {"rank": 8, "alpha": 16, "dropout": 0.05},
+        "expert": {"rank": 8, "alpha": 16, "qkv": "split", "dropout": 0.05},
         "training": TRAINING | training,
         "budget": {"ratio": 0.5},
         "method_options": options or {},

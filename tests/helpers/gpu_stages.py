@@ -28,7 +28,7 @@ CONFIG = {
     "features": {"style": "max", "normalize": True, "batch_size": 3},
     "router": {"wordings": 0},
     "prediction": {"batch_size": 2},
-    "expert": {"rank": 8, "alpha": 16, "dropout": 0.0},
+    "expert": {"rank": 8, "alpha": 16, "qkv": "split", "dropout": 0.0},
     "training": TRAINING,
     "budget": {"ratio": 0.5},
     "method_options": {},

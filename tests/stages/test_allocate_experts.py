@@ -12,7 +12,7 @@ CONFIG = {
     "budget": {"ratio": 0.5, "tower_score": "l2", "vision_floor": 0.0, "modality": "curriculum"},
     "allocation": {"strategy": "gradient"},
     "profile": {"include_bias": False, "loss": "sample_mean"},
-    "expert": {"rank": 2, "alpha": 4},
+    "expert": {"rank": 2, "alpha": 4, "qkv": "split"},
 }
 SCORES = {  # vision: norm 5; llm: norm sqrt(36 + 64 + 0 + 44) = 12
     ("vision", 0, "qkv"): 0.0,

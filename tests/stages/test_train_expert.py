@@ -42,7 +42,7 @@ def used(**changes):
         "per_task": {},
     }
     return {
-        "expert": {"rank": 8, "alpha": 16, "dropout": 0.05},
+        "expert": {"rank": 8, "alpha": 16, "qkv": "split", "dropout": 0.05},
         "training": settings | changes,
         "budget": {"ratio": 0.5},
         "method_options": {},

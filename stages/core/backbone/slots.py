@@ -7,6 +7,7 @@ attention output projection).
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,16 @@ class Slot:
         """Identity within a backbone."""
         return self.tower, self.block, self.kind
 
-    def lora_parameters(self, rank: int) -> int:
-        """Parameters of a LoRA of this rank on all of the slot's linears."""
-        return sum(rank * (rows + columns) for rows, columns in self.shapes)
+    def lora_parameters(self, rank: int, *, fused: bool = False) -> int:
+        """Parameters of a LoRA of this rank on all of the slot's linears, ``fused``: which share
+        its A."""
+        return lora_parameters(self.shapes, rank, fused=fused)
+
+
+def lora_parameters(shapes: Iterable[Sequence[int]], rank: int, *, fused: bool) -> int:
+    """Parameters of a LoRA on linears of these shapes (out, in), ``fused``: which share its A."""
+    outputs, inputs = zip(*shapes, strict=True)
+    return rank * (sum(outputs) + (inputs[0] if fused else sum(inputs)))
 
 
 def tower_of(name: str) -> str | None:

@@ -22,9 +22,10 @@ SCHEMAS = WORKFLOW / "schemas"
 
 # ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"match_size": "slots"},
+    "paper": {"match_size": "slots", "expert.qkv": "fused"},
     "reference_code": {
         "match_size": "slots",
+        "expert.qkv": "fused",
         "image.exif": "ignore",
         "profile.include_bias": True,
         "profile.loss": "token_mean",

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from stages.core.backbone.slots import KINDS, TOWERS
+from stages.core.backbone.slots import KINDS, TOWERS, lora_parameters
 from stages.core.base.errors import InputError, unknown
 from stages.core.base.reading import AGAIN_ADVICE
 
@@ -24,6 +24,7 @@ KEYS = (
     "profile.loss",
     "expert.rank",
     "expert.alpha",
+    "expert.qkv",
 )
 """The keys of the configuration that an allocation depends on."""
 
@@ -228,7 +229,7 @@ def allocate_experts(
     rows = []
     for tower, found in by_tower.items():
         chosen = choose(found, budgets[tower], allocation["strategy"], random)
-        rows += _slot_rows(found, chosen, shapes, expert["rank"])
+        rows += _slot_rows(found, chosen, shapes, expert)
     return {
         "task": task,
         "strategy": allocation["strategy"],
@@ -248,7 +249,7 @@ def allocate_experts(
 
 
 def _slot_rows(
-    slots: Sequence[Slot], chosen: Sequence[Slot], shapes: Shapes, rank: int
+    slots: Sequence[Slot], chosen: Sequence[Slot], shapes: Shapes, expert: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """One entry per slot of a tower, in the order given."""
     allocated = {by_depth(slot) for slot in chosen}
@@ -258,9 +259,10 @@ def _slot_rows(
             **{key: slot[key] for key in ("tower", "block", "slot", "score")},
             "order": ranked.index(by_depth(slot)) + 1,
             "allocated": by_depth(slot) in allocated,
-            "trainable_parameters": sum(
-                rank * (n_out + n_in)
-                for n_out, n_in in shapes[f"{slot['tower']}.{slot['block']}.{slot['slot']}"]
+            "trainable_parameters": lora_parameters(
+                shapes[f"{slot['tower']}.{slot['block']}.{slot['slot']}"],
+                expert["rank"],
+                fused=expert["qkv"] == "fused",
             ),
         }
         for slot in slots

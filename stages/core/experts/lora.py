@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +44,23 @@ class ExpertModel(AnswerLoss):
 
     # --- adapters ---
 
-    def add(self, name: str, ranks: SlotRanks, *, scale: float, dropout: float, seed: int) -> None:
+    def add(
+        self,
+        name: str,
+        ranks: SlotRanks,
+        *,
+        scale: float,
+        dropout: float,
+        seed: int,
+        fused: bool = False,
+    ) -> None:
         """A fresh trainable expert: A kaiming-uniform(a=sqrt 5), B zero.
 
         Args:
             ranks: rank of every slot that gets the expert.
             scale: ``alpha / r``, the same for every rank.
             seed: of the initial A.
+            fused: the linears of a slot share one A, which the folder then holds for each of them.
 
         Raises:
             InputError: no slot at all.
@@ -63,6 +73,15 @@ class ExpertModel(AnswerLoss):
         pattern = {linear: ranks[key] for key in sorted(ranks) for linear in by_key[key].linears}
         torch.manual_seed(seed)
         self._inject(name, pattern, scale, dropout)
+        if fused:
+            self._share_a(name, [by_key[key].linears for key in ranks])
+
+    def _share_a(self, name: str, slots: Iterable[Sequence[str]]) -> None:
+        base = self.peft.get_base_model()
+        for linears in slots:
+            first, *others = (base.get_submodule(linear).lora_A[name] for linear in linears)
+            for other in others:
+                other.weight = first.weight
 
     def _inject(self, name: str, pattern: dict[str, int], scale: float, dropout: float) -> None:
         from peft import LoraConfig, get_peft_model
@@ -193,7 +212,7 @@ class ExpertModel(AnswerLoss):
 
         make_folder(folder)
         weights = get_peft_model_state_dict(self.peft, adapter_name=name)
-        tensors = {key: weights[key].detach().cpu().contiguous() for key in sorted(weights)}
+        tensors = {key: weights[key].detach().cpu().clone() for key in sorted(weights)}
         check_finite(tensors, folder / WEIGHTS, DIVERGED_ADVICE)
         with replacing(folder / WEIGHTS) as draft:
             save_file(tensors, draft, metadata={"format": "pt"})

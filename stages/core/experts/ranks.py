@@ -22,13 +22,15 @@ def budget_of(job: Job) -> float:
     ``budget.ratio`` of a LoRA of ``expert.rank`` on all slots."""
     if job.size is not None:
         return job.size
-    rank = job.config["expert"]["rank"] * job.config["budget"]["ratio"]
-    return rank * sum(slot.lora_parameters(1) for slot in job.slots)
+    expert = job.config["expert"]
+    one = sum(slot.lora_parameters(1, fused=expert["qkv"] == "fused") for slot in job.slots)
+    return expert["rank"] * job.config["budget"]["ratio"] * one
 
 
 def even_ranks(job: Job) -> dict[tuple[str, int, str], int]:
     """A rank for every slot by its key, as equal as the budget allows with whole ranks."""
-    units = {slot_name(slot): slot.lora_parameters(1) for slot in job.slots}
+    fused = job.config["expert"]["qkv"] == "fused"
+    units = {slot_name(slot): slot.lora_parameters(1, fused=fused) for slot in job.slots}
     ranks = spread(units, dict.fromkeys(units, 1), budget_of(job))
     return {slot.key: ranks[slot_name(slot)] for slot in job.slots}
 

@@ -42,6 +42,7 @@ ALLOCATION_KEYS = (
     "allocation",
     "expert.rank",
     "expert.alpha",
+    "expert.qkv",
     "profile.loss",
     "profile.include_bias",
 )

@@ -324,7 +324,7 @@ def test_profile(folder, rows):
 
 
 USED = {
-    "expert": {"rank": 4, "alpha": 8, "dropout": 0.0},
+    "expert": {"rank": 4, "alpha": 8, "qkv": "split", "dropout": 0.0},
     "budget": {"ratio": 0.5},
     "method_options": {},
     "backbone": SETTINGS,

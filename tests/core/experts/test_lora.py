@@ -5,9 +5,12 @@ import json
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 
+from stages.core.backbone.architecture import locate, read_architecture
 from stages.core.backbone.load import load_backbone
 from stages.core.backbone.losses import token_losses
+from stages.core.base.config import complete
 from stages.core.base.errors import InputError
 from stages.core.experts.lora import ExpertModel
 
@@ -58,6 +61,78 @@ def test_a_folder_gives_plain_peft_the_same_logits(tiny_folder, two_experts, row
     assert not torch.allclose(want, logits(load_backbone(tiny_folder, SETTINGS).model, other, rows))
 
 
+def fused(tiny, keys, seed=0):
+    model = ExpertModel(tiny)
+    model.add("f", dict.fromkeys(keys, 2), scale=2.0, dropout=0.0, seed=seed, fused=True)
+    model.activate(["f"], training="f")
+    torch.manual_seed(seed + 100)
+    for parameter in model.trainable().values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def test_a_fused_expert_is_one_update_of_q_k_and_v(tiny_folder, tmp_path, rows):
+    """Plain PEFT gives its folder the same logits, and its one A has the gradient of three."""
+    keys = [("vision", 0, "qkv"), ("llm", 1, "qkv"), ("llm", 1, "o")]
+    backbone = load_backbone(tiny_folder, SETTINGS)
+    model = fused(backbone, keys)
+    slots = [slot for slot in backbone.slots if slot.key in keys]
+    count = sum(2 * (sum(out for out, _ in slot.shapes) + slot.shapes[0][1]) for slot in slots)
+    assert sum(p.numel() for p in model.trainable().values()) == count
+    model.save("f", tmp_path / "f")
+
+    other = load_backbone(tiny_folder, SETTINGS)
+    plain = PeftModel.from_pretrained(other.model, tmp_path / "f", is_trainable=True)
+    with model.using(["f"]) as active:
+        torch.testing.assert_close(logits(active, backbone, rows), logits(plain, other, rows))
+
+    def gradients(of, built):
+        batch = built.to_device(
+            built.prompter.collate([built.prompter.training_example(row) for row in rows[:2]])
+        )
+        token_losses(of, batch)[0].mean().backward()
+        return {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
+
+    model.activate(["f"], training="f")
+    ours, separate = gradients(model.model, backbone), gradients(plain.eval(), other)
+    for name in ("q_proj.lora_A", "o_proj.lora_A"):
+        mine = next(g for key, g in ours.items() if f"layers.1.self_attn.{name}" in key)
+        parts = ("q_proj", "k_proj", "v_proj") if name.startswith("q") else ("o_proj",)
+        summed = sum(
+            next(g for key, g in separate.items() if f"layers.1.self_attn.{part}.lora_A" in key)
+            for part in parts
+        )
+        torch.testing.assert_close(mine, summed)
+
+
+def test_a_fused_expert_that_goes_on_stays_fused(tiny_folder, tmp_path):
+    keys = [("llm", 1, "qkv")]
+    fused(load_backbone(tiny_folder, SETTINGS), keys).save("f", tmp_path / "f")
+    again = fused(load_backbone(tiny_folder, SETTINGS), keys, seed=7)
+    again.restore("f", tmp_path / "f")
+    again.save("f", tmp_path / "g")
+    first, second = (load_file(tmp_path / n / "adapter_model.safetensors") for n in "fg")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert len([p for key, p in again.trainable().items() if "lora_A" in key]) == 1
+
+
+def test_the_papers_parameters_on_internvl2_2b():
+    """8 (in + out) of each tower: one update of q, k and v, or one of each."""
+    folder = locate("internvl2-2b")
+    slots = read_architecture(folder, complete_backbone())[0].slots
+    vision = {True: (1024 + 3072) + 2 * 1024, False: (3 * 1024 + 3072) + 2 * 1024}
+    language = {True: (2048 + 4096) + 2 * 2048, False: (3 * 2048 + 4096) + 2 * 2048}
+    for fused, millions in ((True, 3.15), (False, 4.33)):
+        found = sum(slot.lora_parameters(8, fused=fused) for slot in slots)
+        assert found == 24 * 8 * (vision[fused] + language[fused])
+        assert round(found / 1e6, 2) == millions
+
+
+def complete_backbone():
+    config = {"stream": "s", "manifests": "m", "tasks": ["a"], "backbone": {"path": "p"}}
+    return complete(config, "test")["backbone"]
+
+
 def test_two_experts_are_summed(tiny_folder, two_experts, rows):
     """Reference: both deltas added into the weights by hand, W + s B A of each expert."""
     backbone = load_backbone(tiny_folder, SETTINGS)
@@ -68,8 +143,6 @@ def test_two_experts_are_summed(tiny_folder, two_experts, rows):
         got = logits(active, backbone, rows)
 
     merged = load_backbone(tiny_folder, SETTINGS)
-    from safetensors.torch import load_file
-
     for folder in two_experts:
         weights = load_file(folder / "adapter_model.safetensors")
         for key in [k for k in weights if k.endswith("lora_A.weight")]:

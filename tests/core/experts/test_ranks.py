@@ -12,7 +12,7 @@ SLOTS = [
     Slot("vision", 0, "o", ("v.o",), ((4, 4),)),
     Slot("llm", 0, "o", ("l.o",), ((8, 8),)),
 ]
-CONFIG = {"expert": {"rank": 8}, "budget": {"ratio": 0.5}}
+CONFIG = {"expert": {"rank": 8, "qkv": "split"}, "budget": {"ratio": 0.5}}
 
 
 def job(size=None) -> Job:
