@@ -13,7 +13,8 @@ source's are CLIP's); an image feature has length 10, near CLIP's, since sigma i
 length; prototypes are means of their tasks' means; the buffer learns alone, on a seeded sample of
 rows, of which the group, the centroid's start and the rank follow, and main training reads all
 rows; Q spans the older experts' B columns; z and Q are of a slot as one matrix; a centroid without
-a rival does not learn.
+a rival does not learn. How the released code differs is in docs/fidelity.md; ``source: code``
+follows it where that can be done sample by sample.
 
 The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
@@ -74,6 +75,11 @@ class CRAM(MixtureMethod):
         "least_rank": count(4, "Rank of an expert at least."),
         "most_rank": count(10, "Rank of an expert at most."),
         "overlap": number(1.0, "Weight lambda of the penalty on outputs of older experts."),
+        "source": {
+            "description": "paper: all large directions may be new; code: the most_rank largest.",
+            "enum": ["paper", "code"],
+            "default": "paper",
+        },
     }
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
@@ -173,7 +179,7 @@ class CRAM(MixtureMethod):
 
         from stages.methods.layers.adaptive_rank import cut
 
-        limits = {key: given[key] for key in ("keep", "novel")}
+        limits = {key: given[key] for key in ("keep", "novel", "source")}
         limits |= {"least": given["least_rank"], "most": given["most_rank"]}
         for name, slot in model.slots.items():
             model.ranks[name][-1] = cut(slot, older, model.scale, **limits)

@@ -11,7 +11,8 @@ ASSUME, where the source is open: the prompt is the instruction's text tokens; k
 so that weights start about equal; the mean weights of a task are those of its remembered prompts;
 the KL is a mean over prompts and tasks; the query net narrows if it would take more than a quarter
 of the budget; with one key there is nothing to learn about weights, so in the first task the block
-has the whole budget.
+has the whole budget. How the released code differs is in docs/fidelity.md; ``source: code``
+follows it where that can be done sample by sample.
 
 The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from stages.core.experts.job import Job
     from stages.core.experts.mixtures import Mixture
     from stages.methods.base import Run
+    from stages.methods.layers.pools import Pooling
 
 WIDEST = 100  # bottleneck of the query net as published
 
@@ -62,6 +64,14 @@ class ProgLoRADynamic(MixtureMethod):
             "minimum": 0,
             "default": 1.0,
         },
+        "source": {
+            "description": (
+                "paper: q = LayerNorm(W2 SiLU(W1 p)), p of the instruction, and recall; "
+                "code: q = LayerNorm(SiLU(W2 W1 p)), p of the image too, no recall."
+            ),
+            "enum": ["paper", "code"],
+            "default": "paper",
+        },
     }
 
     def prepare(self, backbone: Backbone, job: Job, states: dict[str, Path]) -> Mixture:
@@ -79,6 +89,7 @@ class ProgLoRADynamic(MixtureMethod):
         ranks = spread(units, dict.fromkeys(units, 1), budget - routing)
         notes, tensors = grown(folder, job.task, ranks, expert["alpha"] / expert["rank"])
         notes = {"allocations": [], "memories": []} | notes | {"bottleneck": bottleneck}
+        notes["source"] = self.option(job, "source")
         pool = self.build(backbone, notes, dropout=expert["dropout"], seed=job.seed)
         pool.restore(tensors, folder, grown=True)
         if not folder:
@@ -86,14 +97,15 @@ class ProgLoRADynamic(MixtureMethod):
         return pool
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        from stages.methods.layers.pools import max_prompt, prompts_of
+        from stages.methods.layers.pools import prompts_of
 
         strength, notes = self.option(job, "recall"), model.notes
+        pooling = pooling_of(notes)
 
         def loss(batch: dict[str, Any]) -> Tensor:
-            model.now.given = model.extra(max_prompt(model, batch))
+            model.now.given = model.extra(pooling(model, batch))
             answers = model.answer_loss(batch)
-            if not notes["allocations"]:
+            if not notes["allocations"] or notes["source"] == "code":
                 return answers
             forgotten = model.extra.recall(notes["allocations"])
             return answers + strength * forgotten * model.share(batch)
@@ -102,7 +114,7 @@ class ProgLoRADynamic(MixtureMethod):
         history = run(model, loss, rows)
         kept = pick(len(rows), self.option(job, "memory"), job.seed, f"{job.task} memory")
         size = job.config["training"]["micro_batch_size"]
-        prompts = prompts_of(model, rows.select(kept), size, max_prompt)
+        prompts = prompts_of(model, rows.select(kept), size, pooling)
         notes["allocations"].append(model.extra(prompts).mean(dim=0).tolist())
         notes["memories"].append(len(prompts))
         model.extra.remember(prompts)
@@ -120,7 +132,13 @@ class ProgLoRADynamic(MixtureMethod):
 
         torch.manual_seed(seed)
         width = feature_sizes(backbone)[1]
-        selector = Selector(len(notes["tasks"]), width, notes["bottleneck"], notes["memories"])
+        selector = Selector(
+            len(notes["tasks"]),
+            width,
+            notes["bottleneck"],
+            notes["memories"],
+            source=notes["source"],
+        )
         pool = build_pool(backbone, notes, selector, dropout=dropout, seed=seed)
         pool.describe = weigh(pool)
         return pool
@@ -128,9 +146,15 @@ class ProgLoRADynamic(MixtureMethod):
 
 def weigh(pool: Mixture) -> Callable[[dict[str, Any]], Tensor]:
     """Weights of the blocks from the prompt: inputs of a pass -> ``(B, blocks)``."""
-    from stages.methods.layers.pools import max_prompt
+    pooling = pooling_of(pool.notes)
+    return lambda inputs: pool.extra(pooling(pool, inputs))
 
-    return lambda inputs: pool.extra(max_prompt(pool, inputs))
+
+def pooling_of(notes: dict[str, Any]) -> Pooling:
+    """What weights see of a prompt: the instruction, in the released code the image too."""
+    from stages.methods.layers.pools import max_prompt, max_prompt_and_image
+
+    return max_prompt_and_image if notes["source"] == "code" else max_prompt
 
 
 METHOD = ProgLoRADynamic

@@ -12,7 +12,7 @@ from stages.core.backbone.features import image_features
 from stages.core.backbone.load import load_backbone
 from stages.core.experts.ranks import slot_name
 from stages.methods import registry as methods
-from stages.methods.layers.adaptive_rank import basis, cut, decompose, directions
+from stages.methods.layers.adaptive_rank import basis, cut, decompose, directions, outside_part
 from stages.methods.layers.grouped_experts import (
     CentroidGate,
     TaskTexts,
@@ -141,6 +141,23 @@ def test_a_direction_partly_known():
         row = torch.tensor([[lean, 0.0, np.sqrt(1 - lean**2)]], dtype=torch.float32)
         got = directions(sigma, axes, basis(row.T), **(LIMITS | {"least": 0}))
         assert got == want
+
+
+def test_the_released_code_cuts_before_it_asks_what_is_new():
+    """Of the two largest directions one is known; the paper's rule goes on to the third."""
+    sigma, axes = torch.tensor([1.0, 0.5, 0.2]), torch.eye(5)[:3]
+    limits = LIMITS | {"least": 0, "most": 2}
+    known = basis(axes[:1].T)
+    assert directions(sigma, axes, known, **limits) == [1, 2]
+    assert directions(sigma, axes, known, **limits, source="code") == [1]
+
+
+def test_an_expert_reads_only_what_older_ones_do_not():
+    """V minus its part along a known row, at length 1; a row inside stays."""
+    known = basis(torch.tensor([[1.0], [0.0], [0.0]]))
+    rows = torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]])
+    want = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    torch.testing.assert_close(outside_part(rows, known), want)
 
 
 def test_the_cut_expert_is_the_buffer_on_its_best_directions(tiny):

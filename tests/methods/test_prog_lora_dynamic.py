@@ -14,7 +14,7 @@ from stages.core.backbone.load import load_backbone
 from stages.core.base.artifacts import write_weights
 from stages.core.base.reading import read_weights
 from stages.methods import registry as methods
-from stages.methods.layers.pools import Selector
+from stages.methods.layers.pools import Selector, max_prompt_and_image
 from tests.conftest import make_row
 from tests.helpers import battery
 
@@ -91,6 +91,58 @@ def test_one_softmax_over_all_keys_by_hand():
     want = weights_by_hand(saved, prompts.numpy())
     assert want.shape == (5, 3)
     np.testing.assert_allclose(selector(prompts).detach(), want, rtol=1e-4)
+
+
+def test_the_released_codes_query_by_hand():
+    """LayerNorm(SiLU(W2 W1 p)), written out in numpy."""
+    torch.manual_seed(1)
+    selector = Selector(3, width=6, bottleneck=4, memories=[], source="code")
+    for parameter in selector.parameters():
+        torch.nn.init.normal_(parameter)
+    prompts = torch.randn(5, 6)
+    w = {key: value.numpy().astype(float) for key, value in selector.state_dict().items()}
+    moved = prompts.numpy() @ w["down"].T @ w["up"].T
+    bent = moved / (1 + np.exp(-moved))
+    centred = bent - bent.mean(1, keepdims=True)
+    normed = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    scores = (
+        (normed * w["norm.weight"] + w["norm.bias"])
+        @ np.concatenate([w[f"keys.{i}"] for i in range(3)]).T
+        / np.sqrt(6)
+    )
+    powers = np.exp(scores)
+    want = powers / powers.sum(1, keepdims=True)
+    np.testing.assert_allclose(selector(prompts).detach(), want, rtol=1e-4)
+
+
+def test_the_released_code_sees_the_image_and_has_no_recall(tiny, stream):
+    """Max over text and image tokens of each sample; the loss is the answers' alone."""
+    method = methods.load(NAME)
+    settings = battery.config({NAME: {"source": "code"}})
+    job = battery.job_of(tiny, SECOND, settings)
+    model = method.prepare(tiny, job, {FIRST: stream[FIRST].folder})
+    caught = []
+
+    def run(learner, loss, rows):
+        caught.append(loss)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        method.fit(model, job, Dataset.from_list(battery.rows_of(SECOND)), run)
+    model.model.eval()
+    batch = battery.batch_of(tiny, UNLIKE[:3])
+    with model.plain() as plain, torch.no_grad():
+        inner = plain.get_image_features(pixel_values=batch["pixel_values"]).pooler_output
+        words = plain.get_input_embeddings()(batch["input_ids"])
+    image = batch["input_ids"] == tiny.model.config.image_token_id
+    asked = (batch["labels"] != -100).cumsum(1) == 0
+    asked &= batch["attention_mask"].bool() & ~image
+    pixels = iter(torch.cat([part.reshape(-1, part.shape[-1]) for part in inner]))
+    for b, row in enumerate(max_prompt_and_image(model, batch)):
+        own = [words[b, t] for t in range(len(asked[b])) if asked[b, t]]
+        own += [next(pixels) for _ in range(int(image[b].sum()))]
+        torch.testing.assert_close(row, torch.stack(own).amax(dim=0))
+    assert caught[0](batch).item() == pytest.approx(model.answer_loss(batch).item(), rel=1e-5)
 
 
 def test_recall_by_hand():

@@ -37,7 +37,15 @@ def basis(columns: Tensor) -> Tensor:
 
 
 def directions(
-    sigma: Tensor, right: Tensor, known: Tensor, *, keep: float, novel: float, least: int, most: int
+    sigma: Tensor,
+    right: Tensor,
+    known: Tensor,
+    *,
+    keep: float,
+    novel: float,
+    least: int,
+    most: int,
+    source: str = "paper",
 ) -> list[int]:
     """Which singular directions an expert gets, by falling singular value.
 
@@ -48,19 +56,36 @@ def directions(
         sigma: ``(k,)``, falling.
         right: right singular vectors, ``(k, in)``.
         known: orthonormal basis ``(in, m)`` of the row space of the group's experts.
+        source: ``code`` cuts to the ``most`` largest before it asks which are novel, as the
+            released code does.
     """
     outside = (right - right @ known @ known.T).norm(dim=1) / right.norm(dim=1)
-    wanted = ((sigma > keep) & (outside > novel)).tolist()
+    wanted = (sigma > keep) & (outside > novel)
+    if source == "code":
+        wanted[most:] = False
+    wanted = wanted.tolist()
     kept = [i for i, yes in enumerate(wanted) if yes]
     rest = [i for i, yes in enumerate(wanted) if not yes]
     kept += rest[: max(0, least - len(kept))]
     return sorted(kept)[:most]
 
 
+def outside_part(right: Tensor, known: Tensor) -> Tensor:
+    """The part of each row of ``right`` (k, in) outside the known row space, at length 1.
+
+    ASSUME: a row that lies inside altogether, with which an expert was refilled, stays as it is.
+    """
+    outside = right - right @ known @ known.T
+    length = outside.norm(dim=1, keepdim=True)
+    inside = length < 1e-4 * right.norm(dim=1, keepdim=True)
+    return torch.where(inside, right, outside / length)
+
+
 def cut(slot: SlotMixture, older: Sequence[int], scale: float, **limits: Any) -> int:
     """Replace the slot's last expert, the buffer, by its best directions; the rank.
 
-    ``A = sqrt(S) V^T``, ``B = U sqrt(S) / scale``: scale B A is the buffer on these directions.
+    ``A = sqrt(S) V'^T``, ``B = U sqrt(S) / scale``, with V' the directions' part outside the older
+    experts' rows, at length 1. Without older experts, scale B A is the buffer on these directions.
 
     Args:
         older: earlier experts of the same group.
@@ -72,7 +97,8 @@ def cut(slot: SlotMixture, older: Sequence[int], scale: float, **limits: Any) ->
     known = basis(torch.cat([a[:0], *stacked(slot, older)[0]]).T)
     chosen = directions(sigma, vh, known, **limits)
     root = sigma[chosen].sqrt()
-    linears[0].a[-1] = nn.Parameter(root[:, None] * vh[chosen])  # the other linears' too
+    # the other linears' too
+    linears[0].a[-1] = nn.Parameter(root[:, None] * outside_part(vh[chosen], known))
     parts = (u[:, chosen] * root / scale).split([len(linear.b[-1]) for linear in linears])
     for linear, part in zip(linears, parts, strict=True):
         linear.b[-1] = nn.Parameter(part.clone())

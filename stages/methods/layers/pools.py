@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from stages.core.experts.gates import SampleGate, fresh_matrix
 from stages.core.experts.mixtures import Mixture, read_state
-from stages.methods.layers.embeddings import instruction_tokens, prompt_batches
+from stages.methods.layers.embeddings import image_tokens, instruction_tokens, prompt_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,6 +79,17 @@ def max_prompt(pool: Mixture, inputs: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
+def max_prompt_and_image(pool: Mixture, inputs: dict[str, Any]) -> Tensor:
+    """The same over the projected image tokens too, float32 ``(B, d)``."""
+    found = max_prompt(pool, inputs)
+    if inputs.get("pixel_values") is None:
+        return found
+    owner = (inputs["input_ids"] == pool.model.config.image_token_id).nonzero()[:, :1]
+    images = image_tokens(pool, inputs).float()
+    return found.scatter_reduce(0, owner.expand_as(images), images, "amax")
+
+
+@torch.no_grad()
 def mean_prompt(pool: Mixture, inputs: dict[str, Any]) -> Tensor:
     """Mean of the embeddings of each sample's instruction tokens, float32 ``(B, d)``."""
     tokens = pool.model.get_input_embeddings()(inputs["input_ids"]).float()  # (B, T, d)
@@ -97,13 +108,23 @@ def prompts_of(pool: Mixture, rows: Dataset, size: int, pooling: Pooling) -> Ten
 class Selector(nn.Module):
     """Query net, a key per block, and what is remembered of finished tasks' prompts."""
 
-    def __init__(self, blocks: int, width: int, bottleneck: int, memories: Sequence[int]) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        width: int,
+        bottleneck: int,
+        memories: Sequence[int],
+        *,
+        source: str = "paper",
+    ) -> None:
         """All but the last key and the query net is frozen.
 
         Args:
             memories: number of remembered prompts of each finished task.
+            source: whose query it is, see :meth:`query`.
         """
         super().__init__()
+        self.source = source
         self.down, self.up = fresh_matrix(bottleneck, width), fresh_matrix(width, bottleneck)
         self.norm = nn.LayerNorm(width)
         # small, so that all blocks start with about the same weight
@@ -117,10 +138,18 @@ class Selector(nn.Module):
         """Keep pooled prompts ``(n, d)`` of the task that is finished."""
         self.memories.append(nn.Parameter(prompts, requires_grad=False))
 
+    def query(self, prompts: Tensor) -> Tensor:
+        """``LayerNorm(W2 SiLU(W1 prompt))``, in the released code ``LayerNorm(SiLU(W2 W1
+        prompt))``: (n, d) -> (n, d)."""
+        inner = F.linear(prompts, self.down)
+        if self.source == "code":
+            return self.norm(F.silu(F.linear(inner, self.up)))
+        return self.norm(F.linear(F.silu(inner), self.up))
+
     def scores(self, prompts: Tensor) -> Tensor:
-        """``K q / sqrt(d)`` with ``q = LayerNorm(W2 SiLU(W1 prompt))``: (n, d) -> (n, blocks)."""
-        query = self.norm(F.linear(F.silu(F.linear(prompts, self.down)), self.up))
-        return F.linear(query, torch.cat(list(self.keys))) / math.sqrt(prompts.shape[-1])
+        """``K q / sqrt(d)``: (n, d) -> (n, blocks)."""
+        keys = torch.cat(list(self.keys))
+        return F.linear(self.query(prompts), keys) / math.sqrt(prompts.shape[-1])
 
     def forward(self, prompts: Tensor) -> Tensor:
         """Joint softmax over the keys of all blocks: the blocks' weights ``(n, blocks)``."""
