@@ -106,7 +106,8 @@ class CRAM(MixtureMethod):
 
     def fit(self, model: Mixture, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
         """Warm-up of the buffer, choice of group and rank, main training; the latter's history."""
-        from stages.methods.layers.grouped_experts import halves_of, older_bases, overlap, seen_in
+        from stages.methods.layers.grouped_experts import older_bases, overlap, seen_in
+        from stages.methods.layers.halves import halves_of
 
         given, describe = self.settings(job.config), model.describe
         early = rows.select(self.warmup_rows(len(rows), job))

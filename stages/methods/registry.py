@@ -5,6 +5,8 @@ from pathlib import Path
 
 from stages.core.base.errors import unknown
 
+# Names under which the field knows a method that has another one here.
+ALIASES = {"moelora": "dense_mole"}
 NOT_METHODS = ("__init__", "base", "mixture", "registry")
 
 

@@ -17,11 +17,10 @@ from stages.methods.layers.grouped_experts import (
     CentroidGate,
     TaskTexts,
     build,
-    image_halves,
     join,
     seen_in,
-    text_halves,
 )
+from stages.methods.layers.halves import image_halves, text_halves
 from tests.helpers import battery
 
 FIRST, SECOND = battery.TASKS[:2]

@@ -20,7 +20,7 @@ from stages.core.data.manifests import Manifest, load_manifest
 from stages.core.runs import stage_table as table
 from stages.core.runs.stage import Job
 from stages.core.runs.stage_table import STAGES
-from stages.methods.registry import load, names
+from stages.methods.registry import ALIASES, load, names
 
 
 class Made(NamedTuple):
@@ -51,7 +51,7 @@ class Runs:
         Raises:
             InputError: unknown method or variant, or a variant that hides a method.
         """
-        known = {name: name for name in names()}
+        known = {name: name for name in names()} | ALIASES
         for variant, change in self.config["variants"].items():
             if variant in known:
                 raise InputError(f"variants.{variant}: a method has this name; choose another.")
