@@ -103,7 +103,7 @@ def fetch_data(found: Sequence[Manifest], *, unpinned: bool, listed: bool) -> No
     by_hand, failed = [], 0
     for _, entry, place in entries(found):
         if "by_hand" in entry:
-            if not place.exists():
+            if not place.is_file():  # whether a folder has all of it, its rows tell: check-data
                 by_hand.append(f"{place}: {entry['by_hand']}")
         elif is_there(entry, place):
             print(f"there     {place}")
