@@ -2,12 +2,12 @@
 
 Reads   the run sheet, scores.parquet, metrics.json, and through the sheet routers, experts (their
         training.json), routes and Snakemake's benchmark files as far as they are there; a published
-        table to be shown beside (metric, method, one column per task, Average)
+        table of the same stream to be shown beside, if the kind of backbone is the same
 Writes  comparison.json, and the same as tables in comparison.md, for a repository
 
     python -m stages.compare --runs results/pocket/runs.json \\
         --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\
-        --published workflow/report/dmole_table2.csv \\
+        --published workflow/report/published/cmit.csv \\
         --out comparison.json --out-text comparison.md
 """
 
@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__, config=False)
     for flag in ("--runs", "--scores", "--metrics", "--out", "--out-text"):
         parser.add_argument(flag, type=Path, required=True)
-    parser.add_argument("--published", type=Path, help="CSV of a published table")
+    parser.add_argument(
+        "--published", type=Path, nargs="?", help="CSV of published results on this stream"
+    )
     parser.add_argument("--command", default="", help="what made the run; for the Markdown")
     args = parser.parse_args(argv)
 
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sheet = RunSheet(args.runs)
     results = read_results(sheet, args.scores, args.metrics, "router", "expert")
-    results.published = read_published(args.published) if args.published else []
+    backbone = Path(results.config["backbone"]["path"])
+    results.published = read_published(args.published, backbone) if args.published else []
     results.command = args.command
     content = compare_runs(results)
     inputs = {"scores": args.scores, "metrics": args.metrics}

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from stages.core.evaluation.scores import Row, Scorer
     from stages.core.runs.run_sheet import Run, RunSheet
 
-GOLD = ["sample_id", "turns", "references", "choices", "box"]  # images stay on disk
 Scored = dict[tuple[str, tuple[str, ...]], tuple[float, bool]]  # by sample and expert set
 
 
@@ -126,13 +125,16 @@ class TaskScores:
 
 def _gold(path: Path, task: str) -> tuple[str, str | dict, dict[str, Row]]:
     """Task name, metric and the test rows by sample id."""
+    from stages.core.evaluation.scores import columns
+
     found = artifacts.metadata(path)
     if found["schema"] != "data":
         raise InputError(f"{path}: expected test rows, found {found['schema']!r}.")
     if found["task"]["name"] != task:
         raise InputError(f"{path}: rows of task {found['task']['name']!r}, expected {task!r}.")
-    rows = {row["sample_id"]: row for row in artifacts.read_table("data", path, GOLD).to_pylist()}
-    return task, found["task"]["metric"], rows
+    metric = found["task"]["metric"]
+    table = artifacts.read_table("data", path, columns(metric))
+    return task, metric, {row["sample_id"]: row for row in table.to_pylist()}
 
 
 def score_runs(sheet: RunSheet, *, resamples: int) -> Iterator[tuple[dict, list[dict]]]:

@@ -15,7 +15,7 @@ from stages.core.data.faults import FaultList
 from stages.core.data.manifests import Manifest, Split, load_manifest
 from stages.core.data.rows import sound_rows
 from stages.core.data.samples import Converter
-from stages.core.evaluation.scores import report_targets
+from stages.core.evaluation.scores import columns, report_targets
 from stages.prepare_data import EXIF, unexpected
 
 
@@ -43,8 +43,10 @@ def check_data(
                 _report_length(split, sound_rows(manifest, split, converter), backbone)
             if name == "test":
                 rows = sound_rows(manifest, split, converter)
+                looked_at = columns(manifest.metric)  # not at embedded images
                 report_targets(
-                    manifest.metric, {row["sample_id"]: {**row, "images": None} for row in rows}
+                    manifest.metric,
+                    {row["sample_id"]: {name: row[name] for name in looked_at} for row in rows},
                 )
         except InputError as error:
             broken.append(name)

@@ -15,7 +15,8 @@ from tests.helpers.decisions import PARENTS, transfer
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
-LINKED = ("data_manifests/pocket",)  # large, and nobody edits it here
+STREAMS = ("pocket", "coin", "ucit", "mllm_dcl", "mllm_acl", "trigap", "vqa_cl")
+LINKED = tuple(f"data_manifests/{stream}" for stream in STREAMS)  # nobody edits them here
 
 
 @dataclass(frozen=True)

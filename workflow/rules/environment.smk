@@ -29,6 +29,12 @@ os.environ.update(
 )
 
 
+def published_results(stream):
+    """The shipped results of others on a stream, if there are any."""
+    path = f"workflow/report/published/{stream}.csv"
+    return [shipped(path)] if (CLONE / path).is_file() else []
+
+
 def shipped(path):
     """A file of the clone: relative where the clone is the working directory."""
     return path if Path.cwd() == CLONE else str(CLONE / path)

@@ -50,7 +50,7 @@ rule compare:
         routers=all_of("compare", "router"),
         experts=all_of("compare", "expert"),
         routes=all_of("compare", "routes"),
-        published=shipped("workflow/report/dmole_table2.csv"),
+        published=published_results(config["stream"]),
     output:
         json=made("compare", "comparison"),
         text=made("compare", "comparison_text"),

@@ -14,22 +14,22 @@ from stages.core.evaluation.routing_quality import quality
 from stages.core.runs.results import Results
 
 KEYS = ("avg", "last", "bwt_dmole")  # metrics that are compared pairwise
-PUBLISHED = {"avg": "AVG", "last": "Last", "bwt_dmole": "BWT"}  # their names in the paper's Table 2
+PUBLISHED = {"avg": "AVG", "last": "Last", "bwt_dmole": "BWT"}  # their names in published tables
 SINGLE = "reference"  # rows of the published table with one number, at the stream's end
 NAMES = {
-    "zero_shot": "Zero-shot",
-    "individual": "Finetune",
-    "joint": "Joint-learning",
-    "seq_ft": "Seq-FT",
-    "lwf": "LwF-LoRA",
-    "ewc": "EWC-LoRA",
-    "dense_mole": "Dense MoLE",
-    "sparse_mole": "Sparse MoLE",
-    "mola": "MoLA",
-    "o_lora": "O-LoRA",
-    "dmole": "D-MoLE",
+    "zero_shot": ("Zero-shot",),
+    "individual": ("Finetune",),
+    "joint": ("Joint-learning",),
+    "seq_ft": ("Seq-FT",),
+    "lwf": ("LwF-LoRA",),
+    "ewc": ("EWC-LoRA",),
+    "dense_mole": ("Dense MoLE", "MoELoRA"),
+    "sparse_mole": ("Sparse MoLE",),
+    "mola": ("MoLA",),
+    "o_lora": ("O-LoRA",),
+    "dmole": ("D-MoLE",),
 }
-"""Our names of the methods in the paper's Table 2."""
+"""Our names of the methods in published tables (workflow/report/published)."""
 
 
 def reference_of(results: Results) -> str:
@@ -47,6 +47,7 @@ def compare_runs(results: Results) -> dict[str, Any]:
         "tasks": results.tasks,
         "seeds": results.seeds,
         "reference": reference,
+        "published_from": sources(results),
         "methods": [
             {
                 "name": name,
@@ -76,15 +77,21 @@ def _over_seeds(results: Results, name: str) -> dict[str, dict[str, float | None
 
 
 def published(results: Results, name: str, key: str) -> str | None:
-    """The paper's number for a method; those of its references stand under ``last``, where
+    """A published number for a method; those of its references stand under ``last``, where
     Finetune's is of each task right after learning it."""
     wanted = {PUBLISHED[key]} | ({SINGLE} if key == "last" else set())
     found = [
         row["Average"]
         for row in results.published
-        if row["method"] == NAMES.get(name) and row["metric"] in wanted
+        if row["method"] in NAMES.get(name, ()) and row["metric"] in wanted
     ]
     return found[0] if found else None
+
+
+def sources(results: Results) -> list[str]:
+    """Where the published numbers are from, each once, with what differs from this run."""
+    told = (f"{row['source']}. {row['differs']}".strip() for row in results.published)
+    return list(dict.fromkeys(told))
 
 
 def final_scores(results: Results, name: str) -> dict[str, list[float]]:

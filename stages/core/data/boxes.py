@@ -54,6 +54,31 @@ def relative_box(box: Box, size: Size, unit: str = "pixels") -> Box:
     return inside
 
 
+def padded_box(text: str, size: Size | None) -> Box:
+    """The box of an answer text ``[x1,y1,x2,y2]``, relative to the image of ``size``.
+
+    The text counts shares of the image padded to a square, half on either side, as LLaVA does;
+    what lies in the padding is cut off. Raises :class:`RowError` if there is no such box.
+    """
+    numbers = text.strip().removeprefix("[").removesuffix("]").split(",")
+    try:
+        box = tuple(float(number) for number in numbers)
+    except ValueError:
+        box = ()
+    if len(box) != 4:
+        raise RowError("bad box", f"no box like [x1,y1,x2,y2] in {text[:60]!r}")
+    if not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        raise _bad(box, "is none of shares of 0..1 with x1 < x2 and y1 < y2")
+    sides = size or (1, 1)
+    square = max(sides)
+    padding = [(square - side) / 2 for side in sides] * 2
+    shares = [(x * square - p) / s for x, p, s in zip(box, padding, sides * 2, strict=True)]
+    inside = tuple(min(1.0, max(0.0, share)) for share in shares)
+    if inside[2] <= inside[0] or inside[3] <= inside[1]:
+        raise _bad(box, f"lies in the padding of its image of {sides[0]} x {sides[1]}")
+    return inside
+
+
 def _bad(box: Box, problem: str) -> RowError:
     return RowError("bad box", f"{list(box)} {problem}")
 

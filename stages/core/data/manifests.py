@@ -14,11 +14,17 @@ from stages.core.base.config import check, check_finite_numbers, read_yaml
 from stages.core.base.errors import InputError, unknown
 from stages.core.data.markers import MARKER, PLACE
 
+ANSWERED = (  # of published scripts that compare an answer with the gold ones
+    *("coin_accuracy", "coin_gqa", "coin_imagenet", "coin_ocrvqa", "coin_textvqa"),
+    *("ucit_accuracy", "trigap_accuracy", "trigap_anls", "easycl_accuracy"),
+    *("mllm_cl_ai2d", "mllm_cl_pvqa", "mllm_cl_sci", "mllm_cl_finvis"),
+    *("mllm_cl_ocr", "mllm_cl_sat", "mllm_cl_math"),
+)
 METRICS = {
     "captioning": ("cider",),
-    "open_vqa": ("accuracy", "exact", "soft_accuracy", "vqa_accuracy", "textvqa"),
-    "choice_vqa": ("choice",),
-    "grounding": ("iou",),
+    "open_vqa": ("accuracy", "exact", "soft_accuracy", "vqa_accuracy", "textvqa", *ANSWERED),
+    "choice_vqa": ("choice", "coin_scienceqa", *ANSWERED),
+    "grounding": ("iou", "coin_grounding"),
 }
 PLACEHOLDERS = {  # kind: what the prompt must have
     "captioning": (),
@@ -100,6 +106,16 @@ class Manifest:
     content: dict
 
     @property
+    def options_in_text(self) -> bool:
+        """Whether the options of a choice task stand in its questions."""
+        return self.content.get("options") == "text"
+
+    def prompt_of(self, answers: tuple[str, ...]) -> str | None:
+        """The prompt of a row with these gold answers."""
+        own = self.content.get("prompt_for", {})
+        return own["prompt"] if {*answers} & {*own.get("answers", ())} else self.prompt
+
+    @property
     def box(self) -> dict[str, str]:
         """How the rows write boxes: ``format`` and ``order``."""
         return {"format": "pixels", "order": "xyxy", **self.content.get("box", {})}
@@ -129,8 +145,11 @@ class Manifest:
             raise InputError(f"{where}: exactly one of 'file' and 'hub' is needed.")
         if split.hub and split.format != "datasets":
             raise InputError(f"{where}.hub: needs format 'datasets', not {split.format!r}.")
-        if (split.format == "vizwiz") != (split.annotations is not None):
-            raise InputError(f"{where}.annotations: goes with format 'vizwiz', and only with it.")
+        second = split.annotations is not None
+        if second != (split.format == "vizwiz") and not (second and split.format == "llava_json"):
+            raise InputError(
+                f"{where}.annotations: goes with format 'vizwiz', and else only with 'llava_json'."
+            )
         for key, path in (("file", split.path), ("annotations", split.annotations)):
             folder = key == "file" and split.format == "datasets"
             if path and not path.is_file() and not (folder and path.is_dir()):
@@ -184,11 +203,16 @@ def load_manifest(path: Path, root: Path | str | None = None) -> Manifest:
     if content["name"] != path.stem:
         raise InputError(f"{path}: name: {content['name']!r} differs from the file's name.")
     _check_metric(metric, kind, f"{path}: metric")
-    for key, only in (("answer", "choice_vqa"), ("box", "grounding")):
+    for key, only in (("answer", "choice_vqa"), ("options", "choice_vqa"), ("box", "grounding")):
         if key in content and kind != only:
             raise InputError(f"{path}: {key}: goes with kind {only!r}, and only with it.")
-    if prompt is not None:
-        _check_prompt(prompt, kind, f"{path}: prompt")
+    if content.get("options") == "text" and "answer" in content:
+        raise InputError(f"{path}: answer: not with 'options: text'; such rows hold their answers.")
+    asked = "open_vqa" if content.get("options") == "text" else kind  # no {options} is needed
+    own = content.get("prompt_for", {}).get("prompt")
+    for key, template in (("prompt", prompt), ("prompt_for.prompt", own)):
+        if template is not None:
+            _check_prompt(template, asked, f"{path}: {key}")
     if (question := content.get("question")) is not None:
         _check_question(question, prompt or "", f"{path}: question")
     folder = Path(root) if root else path.parent / content.get("root", ".")

@@ -1,16 +1,18 @@
 """From a source's record to a row of the data artefact: prompt, answer, references, box, images."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from string import ascii_uppercase
 
 from stages.core.base.errors import InputError
-from stages.core.data import boxes, images
+from stages.core.data import boxes, images, lettered
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Manifest, Split
 from stages.core.data.markers import PLACE
 from stages.core.data.readers.record import Record
 
+LETTERS = ("choice", "coin_scienceqa")  # metrics that compare options, not texts
 CACHED = 4096  # image headers remembered: captions and questions of one image follow each other
 
 
@@ -84,10 +86,12 @@ class Converter:
 
     def _said(self, record: Record, size: boxes.Size | None) -> dict:
         if record.turns is not None:
-            said = _conversation(record, self._manifest.kind, self._split.name, size)
+            said = _conversation(record, self._manifest, self._split.name, size)
         else:
             if self._manifest.kind == "grounding":
                 said = _grounding(record, size, self._manifest.box)
+            elif self._manifest.options_in_text:
+                said = _lettered(record, self._manifest.metric)
             else:
                 said = _SAY[self._manifest.kind](record)
             if self._manifest.content.get("answer") == "text":
@@ -109,16 +113,17 @@ def _encodable(said: dict) -> dict:
 
 
 def _prompt(manifest: Manifest, record: Record) -> str:
-    if manifest.prompt is None:
+    template = manifest.prompt_of(record.answers)
+    if template is None:
         raise InputError(f"{manifest.path}: prompt: needed, since the rows are no conversations.")
     parts = {"question": record.question, "knowledge": record.knowledge, "options": None}
     if record.choices:
         named = zip(ascii_uppercase, record.choices, strict=False)
         parts["options"] = ", ".join(f"{letter}. {choice}" for letter, choice in named)
     for name, text in parts.items():
-        if not text and f"{{{name}}}" in manifest.prompt:
+        if not text and f"{{{name}}}" in template:
             raise RowError(f"empty {name}", f"the prompt needs {{{name}}}, the row has none")
-    prompt = manifest.prompt.format(**parts)
+    prompt = template.format(**parts)
     if prompt.count(PLACE) not in (0, len(record.images)):
         raise RowError("image count", "the prompt repeats a {question} with image markers")
     return prompt
@@ -156,6 +161,23 @@ def _choice_vqa(record: Record) -> dict:
     return {"answer": letter, "references": [letter], "choices": list(choices)}
 
 
+def _lettered(record: Record, metric: str | dict) -> dict:
+    """A choice whose options stand in the question; the answer is an option's letter or text.
+
+    Metrics that compare texts need no options, so a question without any is right for them.
+    """
+    said = _open_vqa(record)
+    found = lettered.options(record.question or "")
+    if metric in LETTERS:
+        if found is None:
+            raise RowError("bad choices", f"no options A., B. in {(record.question or '')[:60]!r}")
+        letter = lettered.letter_of(said["answer"], found)
+        if letter is None:
+            raise RowError("answer out of range", f"{said['answer'][:60]!r} is none of the options")
+        said["references"] = [letter]
+    return {**said, "choices": None if found is None else list(found)}
+
+
 def _grounding(record: Record, size: boxes.Size | None, written: dict[str, str]) -> dict:
     if record.box is None:
         raise RowError("missing answer", "no box")
@@ -163,6 +185,8 @@ def _grounding(record: Record, size: boxes.Size | None, written: dict[str, str])
         return {"answer": "", "references": []}
     if record.size:
         boxes.check_shape(record.size, size)
+    if written["format"] == "padded":
+        return _as_written(record.answers[0] if record.answers else str(list(record.box)), size)
     corners = boxes.corners(record.box, written["order"])
     box = boxes.relative_box(corners, record.size or size, written["format"])
     text = boxes.box_text(box)
@@ -176,11 +200,25 @@ _SAY = {
 }
 
 
-def _conversation(record: Record, kind: str, split: str, size: boxes.Size | None) -> dict:
-    if kind == "choice_vqa" and split == "test":
-        raise RowError("bad choices", "a conversation lists no options to score against")
+def _as_written(text: str, size: boxes.Size | None) -> dict:
+    """A box in the frame of the padded image, which the answer keeps."""
+    return {"answer": text, "references": [text], "box": list(boxes.padded_box(text, size))}
+
+
+def _conversation(record: Record, manifest: Manifest, split: str, size: boxes.Size | None) -> dict:
     turns = [{"question": question, "answer": answer} for question, answer in record.turns or ()]
-    said = {"turns": turns, "references": [turns[-1]["answer"]]}
-    if kind == "grounding":
-        said["box"] = list(boxes.written_box(turns[-1]["answer"], size))
+    answer = turns[-1]["answer"]
+    said: dict = {"turns": turns, "references": [answer]}
+    if manifest.kind == "grounding":
+        padded = manifest.box["format"] == "padded"
+        if not padded:
+            said["box"] = list(boxes.written_box(answer, size))
+        elif split == "test" or answer.startswith("["):  # LLaVA's training turns also describe
+            said["box"] = list(boxes.padded_box(answer, size))
+    if manifest.kind == "choice_vqa" and split == "test":
+        if not manifest.options_in_text:
+            raise RowError("bad choices", "a conversation lists no options to score against")
+        asked = replace(record, question=turns[-1]["question"], answers=(answer,))
+        own = _lettered(asked, manifest.metric)
+        said |= {"references": own["references"], "choices": own["choices"]}
     return said

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from stages.core.base.errors import InputError, unknown
-from stages.core.evaluation import answers, choices, vqa_scripts
+from stages.core.evaluation import answers, choices, peer_scripts, vqa_scripts
 from stages.core.evaluation.captions import Cider
 
-Row = Mapping[str, Any]  # of the data artefact: references, choices, box
+Row = Mapping[str, Any]  # of the data artefact: turns, references, choices, box; see columns()
 Scorer = Callable[[str, str], tuple[float, bool]]  # (sample_id, text) -> (score, parsed)
 Metric = str | Mapping[str, Any]  # as a manifest has it: a name, or a name with its options
 
@@ -56,13 +56,32 @@ def _exact(rows: Mapping[str, Row]) -> Scorer:
 
 def _annotated(rows: Mapping[str, Row], agreement: Callable[[str, list[str]], float]) -> Scorer:
     """Open answers with ten annotators each."""
+    _check_annotators(rows)
+    return lambda sample, text: (100.0 * agreement(text, rows[sample]["references"]), True)
+
+
+def _check_annotators(rows: Mapping[str, Row]) -> None:
     for sample, row in rows.items():
         if len(row["references"]) != ANNOTATORS:
             raise InputError(
                 f"sample {sample!r}: this metric needs {ANNOTATORS} annotators' answers, "
                 f"found {len(row['references'])}; use metric accuracy for a few gold answers."
             )
-    return lambda sample, text: (100.0 * agreement(text, rows[sample]["references"]), True)
+
+
+def _as_published(rows: Mapping[str, Row], name: str) -> Scorer:
+    """The rule of another benchmark's script, see peer_scripts.py."""
+    rule = peer_scripts.RULES[name]
+    if name == "coin_textvqa":
+        _check_annotators(rows)
+    if name == "mllm_cl_sci" and not all(row.get("images") for row in rows.values()):
+        raise InputError(f"metric {name}: needs the rows with the names of their images.")
+
+    def score(sample: str, text: str) -> tuple[float, bool]:
+        share, parsed = rule(text.strip(), rows[sample])
+        return 100.0 * share, parsed
+
+    return score
 
 
 def _target(row: Row) -> str | None:
@@ -128,6 +147,8 @@ METRICS: dict[str, Callable[..., Scorer]] = {
     "iou": _iou,
     "cider": _cider,
 }
+for published in peer_scripts.RULES:
+    METRICS[published] = partial(_as_published, name=published)
 
 
 def _entry(metric: Metric) -> dict[str, Any]:
@@ -142,6 +163,12 @@ def metric_label(metric: Metric) -> str:
         return name
     sign = ">=" if options.get("inclusive") else ">"
     return f"{name} {sign} {options.get('threshold', 0.5):g}"
+
+
+def columns(metric: Metric) -> list[str]:
+    """What of the test rows a metric looks at; images are left on disk where it can do without."""
+    named = ["images"] if _entry(metric)["name"] == "mllm_cl_sci" else []
+    return ["sample_id", "turns", "references", "choices", "box", *named]
 
 
 def make_scorer(metric: Metric, rows: Mapping[str, Row]) -> Scorer:

@@ -1,4 +1,4 @@
-"""Section: all methods side by side, what they cost, paired differences, the paper's numbers."""
+"""Section: all methods side by side, what they cost, paired differences, published numbers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def _scores(content: Content) -> Table:
     ]
     many = len(content["seeds"]) > 1
     beside = (
-        " The paper's numbers (Ge et al., ICML 2025, Table 2) are of another backbone and other "
-        "tasks: compare the order of the methods, never the values. The one beside individual "
-        "(Finetune) corresponds to mft."
+        " Published numbers, of this stream and kind of backbone: "
+        + " ".join(content.get("published_from", []))
+        + " The one beside individual (Finetune) corresponds to mft. Other rows, prompts, training "
+        "or decoding can move values by more than the methods differ."
         if shown
         else ""
     )
     return Table(
-        ["Method", *KEYS, LEARNT, *(f"paper: {PUBLISHED[key]}" for key in KEYS if shown)],
+        ["Method", *KEYS, LEARNT, *(f"published: {PUBLISHED[key]}" for key in KEYS if shown)],
         rows,
         ("Means over seeds ± half the 95% interval (Student's t)." if many else "One seed.")
         + " A dash: the method has no such cells of the matrix."

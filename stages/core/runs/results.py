@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.core.base.artifacts import metadata, read_json, read_table, task_of
 from stages.core.base.errors import InputError, unknown
-from stages.core.base.reading import reading
+from stages.core.base.reading import read_object, reading
 from stages.core.evaluation.routing_quality import Routed, read_routes
 from stages.core.runs.edited import Edit
 from stages.core.runs.run_sheet import RunSheet
@@ -211,12 +211,18 @@ def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:
     }
 
 
-def read_published(path: Path) -> list[dict]:
-    """Rows (metric, method, one column per task, Average) of a published table."""
+PUBLISHED = ("metric", "method", "Average", "backbone", "source", "differs")
+
+
+def read_published(path: Path, backbone: Path) -> list[dict]:
+    """Rows (:data:`PUBLISHED`, one column per task) of a published table, those that are of the
+    same kind of backbone as the one in the folder ``backbone``."""
     rows = _separated(path, ",")
-    if not rows or not {"metric", "method", "Average"} <= set(rows[0]):
-        raise InputError(f"{path}: needs rows with the columns metric, method and Average.")
-    return rows
+    if not rows or not set(PUBLISHED) <= set(rows[0]):
+        raise InputError(f"{path}: needs rows with the columns {', '.join(PUBLISHED)}.")
+    config = backbone / "config.json"
+    kind = read_object(config).get("model_type") if config.is_file() else None
+    return [row for row in rows if row["backbone"] == kind]
 
 
 def _separated(path: Path, delimiter: str) -> list[dict]:

@@ -1,18 +1,21 @@
 """The comparison of methods: paired tests, costs and Markdown, against hand computations."""
 
+import csv
 import math
+from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 
 from stages.core.base.config import complete
-from stages.core.costs.comparison import KEYS, published
+from stages.core.base.errors import InputError
+from stages.core.costs.comparison import KEYS, published, sources
 from stages.core.costs.measured import comparable, costs_of, kept_states, remarks
 from stages.core.evaluation.paired import difference, sign_flip_test
 from stages.core.report.comparison_plots import spread
 from stages.core.report.markdown import markdown
 from stages.core.report.page import Cell, Definitions, Section, Table
-from stages.core.runs.results import Results, Scope
+from stages.core.runs.results import Results, Scope, read_published
 from stages.methods import registry as methods
 
 TASKS = ["a", "b", "c"]
@@ -179,6 +182,38 @@ def test_published_numbers_stand_in_columns_of_their_own():
         ("o_lora", "avg"): "58.79",
         ("zero_shot", "last"): "46.62",
     }
+
+
+def published_table(folder, **changes):
+    """A published table of one row, and a backbone of the kind internvl."""
+    row = {"metric": "Last", "method": "MoELoRA", "Average": "52.06", "backbone": "internvl"}
+    row |= {"source": "Some paper", "differs": "Its prompts."} | changes
+    (folder / "t.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    (folder / "config.json").write_text('{"model_type": "internvl"}')
+    return folder / "t.csv"
+
+
+def test_published_numbers_are_of_the_same_kind_of_backbone(tmp_path):
+    (row,) = read_published(published_table(tmp_path), tmp_path)
+    run = results(published=[row, row])
+    assert published(run, "dense_mole", "last") == "52.06"
+    assert sources(run) == ["Some paper. Its prompts."]
+    assert read_published(published_table(tmp_path, backbone="llava"), tmp_path) == []
+    assert read_published(published_table(tmp_path), tmp_path / "none") == []
+    (tmp_path / "t.csv").write_text("metric,method,Average\nLast,x,1\n")
+    with pytest.raises(InputError, match="needs rows with the columns metric"):
+        read_published(tmp_path / "t.csv", tmp_path)
+
+
+@pytest.mark.parametrize("table", sorted(Path("workflow/report/published").glob("*.csv")))
+def test_shipped_results_are_of_shipped_streams_and_name_their_source(table):
+    assert Path(f"workflow/config/{table.stem}.yaml").is_file()
+    with table.open(newline="") as handle:
+        for row in csv.DictReader(handle):
+            assert row["source"] and row["method"] and float(row["Average"])
+            cells = [float(row[name]) for name in list(row)[2:-4] if row[name]]
+            if len(cells) == len(list(row)) - 6:  # all tasks: their mean is the average
+                assert sum(cells) / len(cells) == pytest.approx(float(row["Average"]), abs=0.011)
 
 
 def test_labels_keep_their_order_and_their_distance():

@@ -11,7 +11,7 @@ from typing import Any
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
 from stages.core.data.manifests import Split
-from stages.core.data.readers import coco, containers, hub, vizwiz
+from stages.core.data.readers import coco, containers, hub, second_file, vizwiz
 from stages.core.data.readers.record import IMAGE_COLUMNS, NAMES, TURN_COLUMNS, Record, from_mapping
 
 Rows = Iterator[tuple[str, Any]]  # (file and line, raw row)
@@ -33,10 +33,6 @@ def _lines(split: Split) -> Rows:
     return containers.lines(split.file)
 
 
-def _array(split: Split) -> Rows:
-    return containers.array(split.file)
-
-
 def _parquet(split: Split) -> Rows:
     selector = ["split"] if split.selected is not None else []
     named = [column for column in split.fields.values() if column]
@@ -46,7 +42,8 @@ def _parquet(split: Split) -> Rows:
 OPTIONAL = (*NAMES, *IMAGE_COLUMNS, *TURN_COLUMNS)
 _SAME = {name: name for name in NAMES}
 _CONVERSATIONS = {"id": "id", "image": "image", "conversations": "conversations"}
-_LLAVA = {**_CONVERSATIONS, "question": "text", "answers": "answer"}  # the last two: test rows
+_LLAVA_TEST = {"question": "text", "answers": "answer", "box": "answer_bbox"}
+_LLAVA = {**_CONVERSATIONS, **_LLAVA_TEST}
 _VQA = {"id": "question_id", "image": "image", "question": "question", "answers": "answer"}
 _CHOICE = {
     "id": "id",
@@ -66,7 +63,7 @@ _SKVG = {
 FORMATS: dict[str, Format] = {
     "parquet": Format(_parquet, _SAME),
     "internvl_jsonl": Format(_lines, _CONVERSATIONS, text_only=True),
-    "llava_json": Format(_array, _LLAVA, text_only=True),
+    "llava_json": Format(second_file.rows, _LLAVA, text_only=True),
     "vqa_jsonl": Format(_lines, _VQA),
     "vizwiz": Format(vizwiz.rows, _VQA),
     "choice_jsonl": Format(_lines, _CHOICE),

@@ -63,7 +63,7 @@ def from_mapping(row: Any, fields: Mapping[str, str | None], *, text_only: bool 
         id=_id(value),
         images=images,
         question=_question(value, fields, len(images)),
-        answers=texts(value.get("answers"), fields.get("answers") or "answers"),
+        answers=_answers(value, fields),
         choices=_choices(value, fields),
         answer_index=_whole(value, "answer_index", fields),
         knowledge=_knowledge(value, fields),
@@ -80,6 +80,13 @@ def _either(
     if value.get(name) is not None or fields.get(name) != name:
         return value.get(name)
     return next((row[other] for other in others if row.get(other) is not None), None)
+
+
+def _answers(value: Mapping, fields: Mapping) -> tuple[str, ...]:
+    """The answers; of a box that the file holds as text alone, this text."""
+    found = texts(value.get("answers"), fields.get("answers") or "answers")
+    box = value.get("box")
+    return found or ((box.strip(),) if isinstance(box, str) else ())
 
 
 def texts(value: Any, column: str) -> tuple[str, ...]:
@@ -160,7 +167,7 @@ def _whole(value: Mapping, name: str, fields: Mapping) -> int | None:
 
 
 def _box(value: Mapping, fields: Mapping) -> tuple[float, ...] | None:
-    found = value.get("box")
+    found = _from_text(value.get("box"), "bad box")
     if found is None:
         return None
     numbers = isinstance(found, list | tuple) and all(
@@ -202,18 +209,18 @@ def _turns(conversations: Any, n_images: int) -> tuple[tuple[str, str], ...]:
     return turns
 
 
-def _from_text(conversations: Any) -> Any:
-    """A conversation that a table holds as JSON text, as what the text says."""
-    if not isinstance(conversations, str):
-        return conversations
+def _from_text(value: Any, kind: str = "broken conversation") -> Any:
+    """A list that a table or file holds as JSON text, as what the text says; ``kind`` of fault."""
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(conversations)
+        return json.loads(value)
     except json.JSONDecodeError as error:
-        raise RowError("broken conversation", f"text that is no JSON: {error.msg}") from None
+        raise RowError(kind, f"text that is no JSON: {error.msg}") from None
     except ValueError as error:  # a number of thousands of digits
-        raise RowError("broken conversation", f"text that is no JSON: {error}") from None
+        raise RowError(kind, f"text that is no JSON: {error}") from None
     except RecursionError:
-        raise RowError("broken conversation", "JSON text nested too deeply") from None
+        raise RowError(kind, "JSON text nested too deeply") from None
 
 
 def _without_system(conversations: Any) -> tuple[Any, str]:
