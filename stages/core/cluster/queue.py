@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Container, Sequence
@@ -107,16 +108,15 @@ class Queue:
 
     async def _ask(self, *command: str) -> tuple[int, str, str]:
         """Exit code, output and errors of a command; it fails where no answer comes in time."""
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        answer = asyncio.ensure_future(process.communicate())
-        until = time.monotonic() + PATIENCE
-        while not answer.done() and time.monotonic() < until and not self.stopped.is_set():
-            await asyncio.wait({answer}, timeout=0.5)
-        if not answer.done():
-            process.kill()
-            answer.cancel()
-            return 1, "", f"{command[0]}: no answer in {PATIENCE:.0f} s"
-        output, error = answer.result()
-        return process.returncode or 0, output.decode(), error.decode()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
+            process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=error)
+            ended = asyncio.ensure_future(process.wait())
+            until = time.monotonic() + PATIENCE
+            while not ended.done() and time.monotonic() < until and not self.stopped.is_set():
+                await asyncio.wait({ended}, timeout=0.5)
+            if not ended.done():
+                process.kill()
+                await ended
+                return 1, "", f"{command[0]}: no answer in {PATIENCE:.0f} s"
+            texts = [file.seek(0) or file.read().decode() for file in (output, error)]
+        return process.returncode or 0, texts[0], texts[1]
