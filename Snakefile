@@ -23,11 +23,13 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/params.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/edits.smk"
+include: "workflow/rules/cluster.smk"
 
 
 onstart:
     stop_if_missing()
     stop_before_overwriting()
+    meet_the_cluster()
     sleep_until_a_job_ends()
 
 

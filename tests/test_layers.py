@@ -14,7 +14,7 @@ LAYERS = [  # of docs/architecture.md, lowest first
     {"core.training", "core.evaluation"},
     {"methods"},
     {"core.runs"},
-    {"core.costs", "core.model", "core.report"},
+    {"core.cluster", "core.costs", "core.model", "core.report"},
     {"stage"},
     {"tools", "pocket"},
 ]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from stages.core.cluster.site import minutes
+
 HERE = Path(__file__).resolve().parent
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
 NEEDED_BY_DATABASE = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb-admin", "sacctmgr")
@@ -24,12 +26,15 @@ class Job:
     rule: str
     task: str
     state: str
+    submitted: float
     start: float | None
     end: float | None
     cpus: int
     memory: int
     gpus: int
     restarts: int
+    minutes: int  # asked for
+    nodes: int
 
     def overlaps(self, other: "Job") -> bool:
         """Whether both ran at some moment."""
@@ -39,9 +44,18 @@ class Job:
 class Cluster:
     """Daemons with all their files in one folder; with the accounting database or without."""
 
-    def __init__(self, folder: Path, database: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: bool = False,
+        port: int = 26817,
+        nodes: int = 1,
+        remembers: int = 7200,
+    ) -> None:
         self.folder = folder
-        self.database = database
+        self.variables = {"GPUS": str(GPUS), "PORT": str(port), "NODES": str(nodes)}
+        self.variables |= {"MIN_JOB_AGE": str(remembers), "DATABASE": "yes" if database else "no"}
         search = f"{folder / 'bin'}:{os.environ['PATH']}"
         self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": search}
 
@@ -55,15 +69,16 @@ class Cluster:
         wait_for(lambda: not self.active(), seconds=60)
         self._script("down")
 
-    def _script(self, action: str) -> None:
+    def restart(self, seconds: int) -> None:
+        """End the controller, which starts again after so many seconds and knows its jobs."""
+        self._script("restart", PAUSE=str(seconds))
+
+    def _script(self, action: str, **variables: str) -> None:
         subprocess.run(
             [str(HERE / "slurm.sh"), action, str(self.folder)],
-            env=os.environ | {"GPUS": str(GPUS)} | self._site(),
+            env=os.environ | self.variables | variables,
             check=True,
         )
-
-    def _site(self) -> dict[str, str]:
-        return {"DATABASE": "yes", "PORT": "27817"} if self.database else {}
 
     def call(self, *command: str) -> str:
         """The output of a SLURM command."""
@@ -103,12 +118,15 @@ def _job(line: str) -> Job:
         rule=rule,
         task=tasks[0] if tasks else "",
         state=field("JobState"),
+        submitted=_seconds(field("SubmitTime")) or 0.0,
         start=_seconds(field("StartTime")),
         end=_seconds(field("EndTime")),
         cpus=int(resources.get("cpu", 0)),
         memory=_megabytes(resources.get("mem", "0M")),
         gpus=int(gpus[1]) if gpus else 0,
         restarts=int(field("Restarts") or 0),
+        minutes=minutes(field("TimeLimit")) or 0,
+        nodes=int(field("NumNodes").partition("-")[0] or 0),
     )
 
 

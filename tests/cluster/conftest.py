@@ -1,9 +1,10 @@
-"""A SLURM without accounting, and one with; each for all tests that want it."""
+"""A SLURM without accounting, one with, and one that forgets; each for all tests that want it."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,11 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def _running(
-    folder: Path, needed: tuple[str, ...], packages: str, database: bool = False
+    folder: Path, needed: tuple[str, ...], packages: str, **options: Any
 ) -> Iterator[Cluster]:
     if missing := [name for name in needed if shutil.which(name) is None]:
         pytest.skip(f"no {', '.join(missing)}: on Debian, apt-get install {packages}")
-    slurm = Cluster(folder, database)
+    slurm = Cluster(folder, **options)
     slurm.up()
     yield slurm
     slurm.down()
@@ -38,4 +39,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         NEEDED + NEEDED_BY_DATABASE,
         "slurm-wlm munge slurmdbd mariadb-server",
         database=True,
+        port=27817,
+        remembers=60,
     )
+
+
+@pytest.fixture(scope="session")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One of two nodes without accounting that forgets finished jobs after ten seconds."""
+    folder = tmp_path_factory.mktemp("forgetful")
+    yield from _running(folder, NEEDED, "slurm-wlm munge", port=28817, nodes=2, remembers=10)

@@ -5,15 +5,18 @@
 #
 #     tests/cluster/slurm.sh up FOLDER
 #     export SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH
+#     tests/cluster/slurm.sh restart FOLDER      # the controller alone, which remembers its jobs
 #     tests/cluster/slurm.sh down FOLDER
 #
-# GPUS (2), CPUS (64) and MEMORY (256000 MB) say what the node pretends to have. PORT (26817) and
-# the three after it must be free. DATABASE=yes starts slurmdbd over MariaDB as well (the packages
-# slurmdbd and mariadb-server); the user is then of the account `lab`, and no other is let in.
+# GPUS (2), CPUS (64) and MEMORY (256000 MB) say what a node pretends to have, NODES (1) how many
+# there are, MIN_JOB_AGE (7200 s) how long finished jobs are known. PORT (26817) and the three after
+# it must be free, and as many as there are nodes from PORT + 10. DATABASE=yes starts slurmdbd over
+# MariaDB as well (the packages slurmdbd and mariadb-server); the user is then of the account `lab`,
+# no other is let in, and the QOS `few` takes two jobs at a time.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
-ACTION=${1:?up or down}
+ACTION=${1:?up, restart or down}
 mkdir -p "${2:?folder of the cluster}"
 DIR=$(cd "$2" && pwd)
 GPUS=${GPUS:-2}
@@ -21,6 +24,8 @@ CPUS=${CPUS:-64}
 MEMORY=${MEMORY:-256000}
 PORT=${PORT:-26817}
 DATABASE=${DATABASE:-no}
+NODES=${NODES:-1}
+MIN_JOB_AGE=${MIN_JOB_AGE:-7200}
 export SLURM_CONF=$DIR/slurm.conf
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -35,21 +40,28 @@ wait_until() {
 }
 
 configure() {
-  local accounting='AccountingStorageType=accounting_storage/none\nMinJobAge=7200'
+  local accounting='AccountingStorageType=accounting_storage/none'
   if [ "$DATABASE" = yes ]; then
     accounting='AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1'
-    accounting+="\nAccountingStoragePort=$((PORT + 2))\nAccountingStorageEnforce=associations"
-    accounting+="\nAccountingStoragePass=$DIR/munge/socket\nMinJobAge=60"
+    accounting+="\nAccountingStoragePort=$((PORT + 2))\nAccountingStorageEnforce=limits,qos"
+    accounting+="\nAccountingStoragePass=$DIR/munge/socket"
   fi
+  accounting+="\nMinJobAge=$MIN_JOB_AGE"
+  local nodes='' number
+  for number in $(seq "$NODES"); do
+    nodes+="NodeName=n$number NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((PORT + 9 + number))"
+    nodes+=" CPUs=$CPUS Boards=1 SocketsPerBoard=1 CoresPerSocket=$CPUS ThreadsPerCore=1"
+    nodes+=" RealMemory=$MEMORY Gres=gpu:a100:$GPUS\\n"
+  done
   sed -e "s|@DIR@|$DIR|g; s|@USER@|$(id -un)|g; s|@HOST@|$(hostname -s)|g" \
     -e "s|@GPUS@|$GPUS|g; s|@CPUS@|$CPUS|g; s|@MEMORY@|$MEMORY|g" \
-    -e "s|@ACCOUNTING@|$accounting|" \
-    -e "s|@PORT@|$PORT|g; s|@NODE_PORT@|$((PORT + 1))|g" "$HERE/slurm.conf.in" > "$SLURM_CONF"
+    -e "s|@ACCOUNTING@|$accounting|; s|@NODES@|$nodes|" \
+    -e "s|@PORT@|$PORT|g" "$HERE/slurm.conf.in" > "$SLURM_CONF"
   # A GPU must be a character device. Every machine has these; nobody opens them.
   local devices=(/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/mem)
   : > "$DIR/gres.conf"
   for device in "${devices[@]:0:GPUS}"; do
-    echo "NodeName=$(hostname -s) Name=gpu Type=a100 File=$device" >> "$DIR/gres.conf"
+    echo "Name=gpu Type=a100 File=$device" >> "$DIR/gres.conf"
   done
 }
 
@@ -92,12 +104,15 @@ start_database() {
   chmod 600 "$DIR/slurmdbd.conf"
   slurmdbd
   wait_until 60 sacctmgr --noheader show cluster
-  for added in "cluster cmit" "account lab" "user $(id -un) account=lab"; do
+  local added
+  for added in "cluster cmit" "account lab" "user $(id -un) account=lab" \
+    "qos few MaxSubmitJobsPerUser=2"; do
     sacctmgr --immediate --quiet add $added > "$DIR/sacctmgr.log"
   done
+  sacctmgr --immediate --quiet modify account lab set qos=normal,few > "$DIR/sacctmgr.log"
 }
 
-is_idle() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
+is_idle() { [ "$(sinfo --noheader --format=%T | sort -u)" = idle ]; }
 
 case "$ACTION" in
   up)
@@ -109,17 +124,23 @@ case "$ACTION" in
     mkdir -p "$DIR/state" "$DIR/spool"
     slurmctld
     wait_until 60 sinfo
-    slurmd
+    for number in $(seq "$NODES"); do slurmd -N "n$number"; done
     wait_until 60 is_idle
     sinfo --Node --partition=main --format="%N %T cpus=%c memory=%m %G"
     ;;
   down)
-    for name in slurmd slurmctld slurmdbd mariadb munge; do
-      [ -s "$DIR/$name.pid" ] && kill "$(cat "$DIR/$name.pid")" 2> /dev/null || true
+    for file in "$DIR"/slurmd.n*.pid "$DIR"/{slurmctld,slurmdbd,mariadb,munge}.pid; do
+      [ -s "$file" ] && kill "$(cat "$file")" 2> /dev/null || true
     done
     ;;
+  restart)
+    kill "$(cat "$DIR/slurmctld.pid")"
+    sleep "${PAUSE:-5}"
+    slurmctld
+    wait_until 60 sinfo
+    ;;
   *)
-    echo "up or down, not $ACTION" >&2
+    echo "up, restart or down, not $ACTION" >&2
     exit 1
     ;;
 esac

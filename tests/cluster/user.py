@@ -64,6 +64,8 @@ class User:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                # a suite that runs in the background of a script ignores Ctrl-C, and so would this
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         self.started.append(process)
         return process

@@ -37,8 +37,8 @@ rule prepare_data:
     benchmark:
         f"{ROOT}/benchmarks/prepare_data/{{task}}/{{split}}.tsv"
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
+        mem_mb=4000,
+        runtime=120,
     params:
         max_pixels=config["max_pixels"],
         exif=config["image"]["exif"],
@@ -82,8 +82,8 @@ rule extract_features:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
-        mem_mb=growing(16000 * GPUS["inference"]),
-        runtime=growing(120),
+        mem_mb=16000 * GPUS["inference"],
+        runtime=120,
     params:
         backbone=backbone,
         config=config_of("extract_features"),

@@ -41,8 +41,8 @@ rule predict_backbone:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
-        mem_mb=growing(16000 * GPUS["inference"]),
-        runtime=growing(720),
+        mem_mb=16000 * GPUS["inference"],
+        runtime=720,
     params:
         backbone=backbone,
         config=config_of("predict_backbone"),
@@ -69,8 +69,8 @@ rule predict:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
-        mem_mb=growing(16000 * GPUS["inference"]),
-        runtime=growing(720),
+        mem_mb=16000 * GPUS["inference"],
+        runtime=720,
     params:
         backbone=backbone,
         config=config_of("predict"),

@@ -22,8 +22,8 @@ rule train_expert:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
         loader_workers=config["loader"]["workers"],
-        mem_mb=growing(32000 * GPUS["training"]),
-        runtime=growing(720),
+        mem_mb=32000 * GPUS["training"],
+        runtime=720,
     params:
         backbone=backbone,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",

@@ -36,8 +36,3 @@ def given(*names):
 
 def _listed(files):
     return [files] if isinstance(files, str) else files
-
-
-def growing(amount):
-    """Memory or time that grows with each retry."""
-    return lambda wildcards, attempt: amount * attempt

@@ -15,8 +15,8 @@ rule profile_gradients:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
-        mem_mb=growing(16000 * GPUS["inference"]),
-        runtime=growing(120),
+        mem_mb=16000 * GPUS["inference"],
+        runtime=120,
     params:
         backbone=backbone,
         config=config_of("profile_gradients"),
@@ -74,8 +74,8 @@ rule fit_router:
     benchmark:
         benchmark_of("fit_router")
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=4000,
+        runtime=60,
     params:
         config=config_of("fit_router"),
         seed=seed_of,
