@@ -7,7 +7,7 @@ reconstruction loss; of equal ones, the earliest. The first task has none. With
 Reads   features/{task}.parquet (rows of the subset), routers/*.safetensors of the earlier tasks;
         routers/*.json too if thresholds are required
 Writes  transfers/{task}.json: the mean loss under every earlier autoencoder, and the parent
-Config  transfer
+Config  transfer.enabled, transfer.require_threshold
 
     python -m stages.choose_parent --features features/kvqa.parquet --task kvqa \\
         --earlier iconqa vizwiz --routers routers/iconqa.safetensors routers/vizwiz.safetensors \\
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="transfer file to write")
     args = parser.parse_args(argv)
     edits.refuse_edited(args.out)
-    used = config.slice_config(config.from_argument(args.config), "transfer")
+    keys = ("transfer.enabled", "transfer.require_threshold")
+    used = config.slice_config(config.from_argument(args.config), *keys)
     earlier = args.earlier
     required, enabled = used["transfer"]["require_threshold"], used["transfer"]["enabled"]
     router_files, threshold_files = cli.paths(args.routers), cli.paths(args.thresholds)

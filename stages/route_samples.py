@@ -2,7 +2,8 @@
 
 Reads   data/{task}/test.parquet (sample ids); for methods that route by threshold also
         features/{task}.parquet (test rows), routers/*.{safetensors,json} of all tasks and, under
-        ``routing.second: parent``, transfers/*.json of all tasks
+        ``routing.second: parent``, transfers/*.json of all tasks or, where training weighs a parent
+        (``transfer.accept``), experts/*/training.json
 Writes  routes/{task}.parquet: one row per sample and step 0..N (0 = the pretrained backbone)
 Config  routing, for methods that route by threshold
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.base import artifacts, cli, config, provenance
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_transfer
+from stages.core.experts.weighing import parent_beside
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -91,11 +93,14 @@ def _routed_rows(args: argparse.Namespace, routing: Mapping[str, Any], ids: list
 
 
 def _parents(args: argparse.Namespace) -> dict[str, str | None]:
-    """Transfer parent of every task.
+    """Parent of every task: as training accepted it where experts are given, else as chosen.
 
     Raises:
-        InputError: a task without a transfer file, or a parent that is not learnt before it.
+        InputError: a task without a file, or a parent that is not learnt before it.
     """
+    if args.experts:
+        folders = zip(args.tasks, cli.paths(args.experts), strict=True)
+        return {task: parent_beside(folder, task) for task, folder in folders}
     files = cli.paths(args.transfers)
     if missing := args.tasks[len(files) :]:
         raise InputError(f"routing.second is 'parent': --transfers lacks {', '.join(missing)}.")
@@ -108,7 +113,7 @@ def _parents(args: argparse.Namespace) -> dict[str, str | None]:
 def _inputs(args: argparse.Namespace) -> dict[str, Path]:
     """All input files by name, for the provenance record."""
     found = {"data": args.data} | ({"features": args.features} if args.features else {})
-    for flag in ("routers", "thresholds", "transfers"):
+    for flag in ("routers", "thresholds", "transfers", "experts"):
         files = cli.paths(getattr(args, flag))
         found |= {f"{flag}/{task}": path for task, path in zip(args.tasks, files, strict=False)}
     return found
@@ -124,6 +129,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--routers", nargs="*", help="autoencoders of all tasks, in stream order")
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, in the same order")
     parser.add_argument("--transfers", nargs="*", help="transfer files of all tasks, likewise")
+    parser.add_argument("--experts", nargs="*", help="experts of all tasks, if they say the parent")
     parser.add_argument("--out", type=Path, required=True, help="routes to write")
     args = parser.parse_args(argv)
     if args.task not in args.tasks:

@@ -3,7 +3,8 @@
 Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
 any), for a method without one the size of a D-MoLE expert, which its ranks match, and the states of
 earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
-(counts, loss curve) and ``provenance.json``.
+(counts, loss curve) and ``provenance.json``. Under ``transfer.accept: lower_loss`` it also reads
+the task's subset: a parent whose expert does not lower the backbone's loss on it is left out.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
@@ -64,6 +65,9 @@ def train_expert(
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
+    if states and job.transfer:
+        factor = job.config["transfer"]["learning_rate_factor"]
+        settings |= {"learning_rate": factor * settings["learning_rate"]}
     run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers)
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
@@ -99,23 +103,52 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--allocation", type=Path)
     parser.add_argument("--match", type=Path, help="size that the ranks are solved for")
     parser.add_argument("--transfer", type=Path)
+    parser.add_argument("--subset", type=Path, help="rows that a parent is weighed on")
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
     return parser.parse_args(argv)
 
 
+def _weigh(
+    args: argparse.Namespace, backbone: Backbone, states: dict[str, Path], used: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What ``training.json`` says of the parent, if the run weighs parents and there is one.
+
+    Raises:
+        InputError: no rows to weigh it on.
+    """
+    from stages.core.experts.weighing import weigh
+
+    if not (args.transfer and states and used["transfer"]["accept"] == "lower_loss"):
+        return None
+    if not args.subset:
+        raise InputError("transfer.accept is 'lower_loss': name the task's subset with --subset.")
+    rows = artifacts.read_table("data", args.subset).to_pylist()
+    [(parent, folder)] = states.items()
+    found = weigh(backbone, rows, parent, folder, used["training"]["micro_batch_size"])
+    verdict = "accepted" if found["accepted"] else "left out"
+    losses = found["losses"]
+    print(
+        f"{args.task}: parent {parent} {verdict}; loss {losses['backbone']:.4f} without it, "
+        f"{losses['beside']:.4f} with it",
+        flush=True,
+    )
+    return found
+
+
 def _train(args: argparse.Namespace, draft: Path) -> None:
     """Train as the command line says, and write the expert's folder as ``draft``."""
     method = methods.load(args.method)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
+    keys += ("transfer.accept", "transfer.learning_rate_factor") if args.transfer else ()
     used = config.slice_config(config.from_argument(args.config), *keys)
     method.settings(used)  # a wrong option stops the job before the backbone is loaded
     data = {artifacts.task_of(path): path for path in args.data}
     inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state/{name}": path for name, path in states.items()}
-    optional = ("allocation", "match", "transfer")
+    optional = ("allocation", "match", "transfer", "subset")
     inputs |= {name: getattr(args, name) for name in optional if getattr(args, name)}
     allocation = args.allocation and decisions.read_allocation(args.allocation, args.task)
     earlier = args.tasks[: args.tasks.index(args.task)]
@@ -148,6 +181,9 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
         args.match and artifacts.read_json("size", args.match)["trainable_parameters"],
         args.seed,
     )
+    weighed = _weigh(args, backbone, states, used)
+    if weighed and not weighed["accepted"]:
+        states = {}
     if distributed.is_first():
         shutil.rmtree(draft, ignore_errors=True)
         make_folder(draft)
@@ -165,6 +201,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
         )
     distributed.wait()  # until nobody reads the checkpoints any more
     if distributed.is_first():
+        summary |= {"parent": weighed} if weighed else {}
         artifacts.write_json("training", draft / "training.json", summary)
         text = json.dumps(record, sort_keys=True, indent=2)
         with saving(draft):

@@ -1,6 +1,6 @@
-"""Routing of the pocket stream under other wordings, by both kinds of router; trains no expert.
+"""Routing of a pocket stream under other wordings, by both kinds of router; trains no expert.
 
-    python tests/benchmarks/bench_routing.py        (minutes on two cores)
+    python tests/benchmarks/bench_routing.py [pocket | related]      (minutes on two cores)
 
 Prints Markdown: by kind of wording, over all steps of the stream, how often the own task's loss /
 threshold is the lowest, how often the own expert also answers, and the AUROC of known samples
@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from stages.core.backbone.features import extract_features, feature_sizes  # noqa: E402
 from stages.core.backbone.load import load_backbone  # noqa: E402
-from stages.core.base.config import complete, load_config  # noqa: E402
+from stages.core.base.config import complete  # noqa: E402
 from stages.core.base.sampling import pick  # noqa: E402
 from stages.core.data.manifests import Manifest, load_manifest  # noqa: E402
 from stages.core.data.rows import sound_rows  # noqa: E402
@@ -116,19 +116,15 @@ def table(found: dict[tuple[str, str], np.ndarray], tasks: list[str]) -> list[st
 
 
 def main() -> None:
-    """Print a table per kind of router."""
+    """Print a table per kind of router, for the configuration that the command line names."""
+    text = (ROOT / f"workflow/config/{(sys.argv[1:] or ['pocket'])[0]}.yaml").read_text()
     if not BACKBONE.is_dir():
         assemble(["--out", str(BACKBONE)])
-    pocket = load_config(ROOT / "workflow/config/pocket.yaml")
-    manifests = {
-        t: load_manifest(ROOT / f"data_manifests/pocket/{t}.yaml") for t in pocket["tasks"]
-    }
+    tasks = yaml.safe_load(text)["tasks"]
+    manifests = {t: load_manifest(ROOT / f"data_manifests/pocket/{t}.yaml") for t in tasks}
     for name, preset in WAYS.items():
-        text = (ROOT / "workflow/config/pocket.yaml").read_text() + f"\npreset: {preset}\n"
-        config = complete(yaml.safe_load(text), "pocket.yaml")
-        print(
-            f"\n{name}\n", *table(ratios(config, manifests), pocket["tasks"]), sep="\n", flush=True
-        )
+        config = complete(yaml.safe_load(text) | {"preset": preset}, name)
+        print(f"\n{name}\n", *table(ratios(config, manifests), tasks), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import hashlib
 import io
 import math
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import jsonschema
 import pyarrow.parquet as pq
@@ -13,10 +15,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from stages.pocket.build.manifests import write_manifests
+from stages.pocket.build.related import write_related
+
 ROOT = Path(__file__).parents[2]
 POCKET = ROOT / "data_manifests" / "pocket"
 CHOICES = {"emoji_choice": 4, "flags_choice": 4, "glosses_choice": 3}
-OPEN = ("signs_ocr", "charts_vqa", "clipart_kind", "numbers_ocr")
+RELATED = {"clipart_page": "clipart_kind", "numbers_page": "numbers_ocr"}  # same pictures
+OPEN = ("signs_ocr", "charts_vqa", "clipart_kind", "numbers_ocr", *RELATED)
 TASKS = ("stamps_caption", "maps_ground", *OPEN, *CHOICES)
 COLUMNS = {
     "id": "string",
@@ -182,6 +188,33 @@ def test_boxes_enclose_a_patch_of_one_colour(rows):
         area, rest = math.prod(box.size), math.prod(image.size) - math.prod(box.size)
         apart += count / area > (counts[colour] - count) / rest
     assert apart >= 30  # of 36; a region may be thin, or its box hold a larger neighbour
+
+
+@pytest.mark.parametrize("task", RELATED)
+def test_related_tasks_ask_for_the_page_of_the_same_pictures(rows, task):
+    pages = {"white", "yellow", "green", "blue", "pink", "gray"}
+    assert {r["answers"][0] for r in rows[task]} == pages
+    for row, shown in zip(rows[task], rows[RELATED[task]], strict=True):
+        assert (row["question"], row["image"]) == ("What colour is the page?", shown["image"])
+        assert (row["split"], row["objects"]) == (shown["split"], shown["objects"])
+
+
+def test_page_colours_are_those_that_were_painted(rows):
+    """The page is the first draw of a drawing's row, whose random state its name decides."""
+    pages = ["blue", "gray", "green", "pink", "white", "yellow"]
+    drawn = [Random(r["id"]).choice(pages) for r in rows["clipart_kind"]]
+    assert [r["answers"][0] for r in rows["clipart_page"]] == drawn
+
+
+def test_related_tasks_and_manifests_are_made_again_from_what_is_shipped(tmp_path):
+    shutil.copytree(POCKET, tmp_path / "pocket", ignore=shutil.ignore_patterns("backbone"))
+    data = tmp_path / "pocket/data"
+    for task in RELATED:
+        (data / f"{task}.parquet").unlink()
+    write_related(data)
+    write_manifests(data.parent, data)
+    for file in [*(f"data/{task}.parquet" for task in RELATED), *(f"{t}.yaml" for t in TASKS)]:
+        assert (tmp_path / "pocket" / file).read_bytes() == (POCKET / file).read_bytes()
 
 
 @pytest.mark.parametrize("task", TASKS)

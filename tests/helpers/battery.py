@@ -41,6 +41,7 @@ def config(options: dict[str, dict] | None = None, **training: Any) -> dict[str,
         "expert": {"rank": 8, "alpha": 16, "qkv": "split", "dropout": 0.05},
         "training": TRAINING | training,
         "budget": {"ratio": 0.5},
+        "transfer": {"learning_rate_factor": 1.0},
         "method_options": options or {},
         "backbone": SETTINGS,
     }

@@ -19,6 +19,7 @@ from tests.helpers.project import Project
 
 VARIANTS = {
     "half": {"method": "dmole", "set": {"budget.ratio": 0.25}},
+    "weighed": {"method": "dmole", "set": {"transfer.accept": "lower_loss"}},
     "raw": {"method": "dmole", "set": {"features.normalize": False}},
     "swapped": {
         "method": "dmole",

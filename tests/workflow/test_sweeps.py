@@ -28,6 +28,8 @@ OWN = {
     **dict.fromkeys(["tower_score_sum", "vision_floor", "dmole_2x", "dmole_4x"], NEW_SLOTS),
     "v4_unrouted": NEW_SLOTS,
     "no_parent": {"train_expert", "route_samples", "predict"},
+    "parent_if_lower": {"train_expert", "route_samples", "predict"},
+    "slow_beside_parent": {"train_expert", "predict"},
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
     **dict.fromkeys(
         ["autoencoder", "prototype", "sigmoid_router", "threshold_on_train"],

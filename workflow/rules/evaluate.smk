@@ -9,6 +9,7 @@ rule route_samples:
         routers=of("route_samples", "router_weights"),
         thresholds=of("route_samples", "router"),
         transfers=of("route_samples", "transfer"),
+        experts=of("route_samples", "expert"),
     output:
         made("route_samples", "routes"),
     log:
@@ -18,7 +19,7 @@ rule route_samples:
     localrule: True
     params:
         config=config_of("route_samples"),
-        flags=given("features", "routers", "thresholds", "transfers"),
+        flags=given("features", "routers", "thresholds", "transfers", "experts"),
         method=method_of,
         source=source_with_method("route_samples"),
         tasks=stream_of,

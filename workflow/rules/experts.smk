@@ -11,6 +11,7 @@ rule train_expert:
         allocation=of("train_expert", "allocation"),
         match=of("train_expert", "size"),
         transfer=of("train_expert", "transfer"),
+        subset=of("train_expert", "subset"),
         states=of("train_expert", "expert"),
     output:
         directory(made("train_expert", "expert")),
@@ -28,7 +29,7 @@ rule train_expert:
         backbone=backbone,
         checkpoints=f"{ROOT}/{{scope}}/checkpoints/{{task}}",
         config=config_of("train_expert"),
-        flags=given("allocation", "match", "transfer", "states"),
+        flags=given("allocation", "match", "transfer", "subset", "states"),
         method=method_of,
         seed=seed_of,
         source=source_with_method("train_expert"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stages.core.base import artifacts
 from stages.core.base.config import slice_config, with_variant
 from stages.core.base.errors import InputError, unknown
+from stages.core.experts.weighing import parent_beside
 from stages.core.model.questions import Picture, question_row
 from stages.core.runs.run_sheet import Run, RunSheet
 from stages.methods import registry as methods
@@ -160,6 +161,8 @@ class RunSource(Source):
             limits=limits,
             states=run.artefacts.get("expert", {}),
         )
+        accept = with_variant(sheet.config, run.name)["transfer"].get("accept", "always")
+        self.weighed = accept == "lower_loss"  # training says who has a parent
 
     def needed(self, step: int | None) -> list[tuple[str, str, Path]]:
         names = ["router", "router_weights"] if self.routed else []
@@ -178,6 +181,8 @@ class RunSource(Source):
         return model, found["threshold"]
 
     def parent(self, task: str) -> str | None:
+        if self.weighed:
+            return parent_beside(self.files.file("expert", task), task)
         return artifacts.read_json("transfer", self.files.file("transfer", task))["parent"]
 
 

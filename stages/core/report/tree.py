@@ -87,6 +87,29 @@ def _losses(transfers: dict[str, dict], scope: str) -> Table:
     )
 
 
+def _weighed(results: Results) -> list[Block]:
+    """What trainings that weighed their parents found, if any did."""
+    rows: list[list[Cell | str]] = [
+        [
+            f"{scope}",
+            task,
+            weighed["task"],
+            "yes" if weighed["accepted"] else "no",
+            f"{weighed['losses']['backbone']:.3f}",
+            f"{weighed['losses']['beside']:.3f}",
+        ]
+        for scope, trainings in results.trainings.items()
+        for task, training in trainings.items()
+        if (weighed := training.get("parent"))
+    ]
+    heads = ["Run", "New task", "Closest", "Parent", "Loss of the backbone", "Loss beside it"]
+    caption = (
+        "Under transfer.accept lower_loss the closest earlier task is a parent only if its frozen "
+        "expert lowers the backbone's loss on the new task's subset."
+    )
+    return [Table(heads, rows, caption, labels=4, name="weighed")] if rows else []
+
+
 def section(results: Results) -> Section:
     """The tree of parents and its depth, per seed."""
     title = "Parent tree"
@@ -105,5 +128,6 @@ def section(results: Results) -> Section:
     scope, transfers = next(iter(results.transfers.items()))
     if len(transfers) > 1:
         blocks.append(_losses(transfers, str(scope)))
+    blocks += _weighed(results)
     lead = "Each expert is trained beside the frozen expert of the most similar earlier task."
     return Section("tree", title, lead, blocks)

@@ -106,6 +106,10 @@ class Runs:
         """Whether experts of this run may learn beside a parent."""
         return self.needs(name, "transfer") and self.config_of(name)["transfer"]["enabled"]
 
+    def weighs_parents(self, name: str) -> bool:
+        """Whether training accepts a parent only if it lowers the loss."""
+        return self.has_transfer(name) and self.config_of(name)["transfer"]["accept"] != "always"
+
     def matches_allocations(self, name: str) -> bool:
         """Whether the ranks of this run are solved from the size of D-MoLE's experts: if it has no
         allocation, the config wants it so, and there is a run with allocations to be equal to."""
@@ -117,7 +121,7 @@ class Runs:
         )
 
     def uses_transfer_at_test(self, name: str) -> bool:
-        """Whether routing looks at the parents."""
+        """Whether parents answer beside their children."""
         routed = self.method(name).routing == "threshold"
         return routed and self.config_of(name)["routing"]["second"] == "parent"
 
@@ -269,6 +273,8 @@ class Runs:
         if stage == "train_expert":
             options, method = config["method_options"], self.methods[name]
             part["method_options"] = {method: options[method]} if method in options else {}
+            if not self.has_transfer(name):
+                del part["transfer"]
             if task:
                 per_task = _of_task(part["training"]["per_task"], task)
                 part["training"] = part["training"] | {"per_task": per_task}

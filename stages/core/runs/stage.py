@@ -126,9 +126,19 @@ def has_transfer(job: Job) -> bool:
     return job.runs.has_transfer(job.run)
 
 
+def parents_weighed(job: Job) -> bool:
+    """Whether training decides if a parent is accepted."""
+    return job.runs.weighs_parents(job.run)
+
+
 def parent_answers(job: Job) -> bool:
-    """Whether the parent answers beside its child at test."""
-    return job.runs.uses_transfer_at_test(job.run)
+    """Whether the chosen parent answers beside its child at test."""
+    return job.runs.uses_transfer_at_test(job.run) and not parents_weighed(job)
+
+
+def weighed_parent_answers(job: Job) -> bool:
+    """The same where the child's training says whether it has a parent."""
+    return job.runs.uses_transfer_at_test(job.run) and parents_weighed(job)
 
 
 def threshold_required(job: Job) -> bool:

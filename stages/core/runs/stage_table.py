@@ -20,12 +20,14 @@ from stages.core.runs.stage import (
     needs,
     own,
     parent_answers,
+    parents_weighed,
     rows_to_train_on,
     sized_like,
     starting_states,
     states_at_test,
     stream,
     threshold_required,
+    weighed_parent_answers,
     where,
 )
 
@@ -46,6 +48,8 @@ ALLOCATION_KEYS = (
     "profile.loss",
     "profile.include_bias",
 )
+
+TRANSFER_KEYS = ("transfer.accept", "transfer.learning_rate_factor")  # of training
 
 STAGES: dict[str, Stage] = {
     "prepare_data": Stage(
@@ -112,7 +116,7 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "choose_parent": Stage(
-        config=("transfer",),
+        config=("transfer.enabled", "transfer.require_threshold"),
         reads={
             "subset_features": own,
             "router_weights": earlier,
@@ -146,12 +150,13 @@ STAGES: dict[str, Stage] = {
         rule="take_override",
     ),
     "train_expert": Stage(
-        config=("expert", "training", "budget.ratio", *BACKBONE_KEYS),
+        config=("expert", "training", "budget.ratio", *TRANSFER_KEYS, *BACKBONE_KEYS),
         reads={
             "train_rows": rows_to_train_on,
             "allocation": where(needs("allocation"), own),
             "size": where(matched, sized_like),
             "transfer": where(has_transfer, own),
+            "subset": where(parents_weighed, own),
             "expert": starting_states,
         },
         writes={"expert": Artefact("experts/{task}", "expert")},
@@ -166,6 +171,7 @@ STAGES: dict[str, Stage] = {
             "router_weights": where(needs("router"), stream),
             "router": where(needs("router"), stream),
             "transfer": where(parent_answers, stream),
+            "expert": where(weighed_parent_answers, stream),
         },
         writes={"routes": Artefact("routes/{task}.parquet", "routes")},
         ordered=True,
@@ -247,7 +253,8 @@ STAGES: dict[str, Stage] = {
 }
 """In the order of the pipeline. A stage sees the slice ``config`` of the configuration, and an edit
 of another key does not rerun it; ``train_expert`` also sees its method's entry of
-``method_options``, and routes of a method without routers see nothing. ``backbone``: the
+``method_options``, nothing of ``transfer`` in a run without parents, and routes of a method without
+routers see nothing. ``backbone``: the
 backbone's files are among its inputs."""
 
 OVERRIDES = {name: f"override_{name}" for name in EDITABLE}

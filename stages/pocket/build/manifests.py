@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from .knobs import KNOBS, ROWS
+from .knobs import ROWS
 from .sources import DEBIAN, NPM
 
 OPEN = "{question}\nAnswer the question with a single word or phrase."
@@ -100,6 +101,18 @@ ABOUT = {
         ("wordnet-base", "openclipart-png", "tuxpaint-stamps-default", EMOJI),
         "WordNet-3.0, public domain, GPL-2.0-or-later and OFL-1.1",
     ),
+    "clipart_page": About(
+        "open_vqa",
+        "Name the colour of the page behind a drawing; the pictures are those of clipart_kind.",
+        ("openclipart-png", "tuxpaint-stamps-default", EMOJI),
+        "public domain, GPL-2.0-or-later and OFL-1.1",
+    ),
+    "numbers_page": About(
+        "open_vqa",
+        "Name the colour of the page behind a number; the pictures are those of numbers_ocr.",
+        ("mnist",),
+        "MIT",
+    ),
 }
 
 
@@ -116,11 +129,21 @@ _Folded.add_representer(
 
 
 def write_manifests(folder: Path, data: Path) -> None:
-    """Write `folder/{task}.yaml` for the files `data/{task}.parquet`."""
-    for task in KNOBS:
-        file = data / f"{task}.parquet"
+    """Write `folder/{task}.yaml` for the files `data/{task}.parquet`.
+
+    The key `prompts` is written by hand, and what a manifest there says under it is kept.
+    """
+    for task in ABOUT:
+        file, path = data / f"{task}.parquet", folder / f"{task}.yaml"
         text = yaml.dump(_manifest(task, file, folder), Dumper=_Folded, sort_keys=False, width=98)
-        (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
+        prompts = re.search(r"^prompts:.*\n( .*\n)*", _text_of(path), re.MULTILINE)
+        if prompts:
+            text = text.replace("\nmetric:", f"\n{prompts[0]}metric:", 1)
+        path.write_text(text, encoding="utf-8")
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _manifest(task: str, file: Path, folder: Path) -> dict:

@@ -1,10 +1,10 @@
-"""The nine tasks of the stream, in order, and their files."""
+"""The nine tasks of the stream in order, then two on pictures of theirs, and their files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import rows, scenes, things
+from . import related, rows, scenes, things
 from .maps import Map
 from .objects import Thing
 from .sources import share
@@ -17,9 +17,9 @@ ORDER = ("stamps_caption", "maps_ground", "signs_ocr", "emoji_choice", "charts_v
 
 def write_tasks(
     out: Path, objects: list[Thing], maps: list[Map], codes: dict[str, str],
-    digits: list[Digit], work: Path, only: tuple[str, ...] = ORDER,
+    digits: list[Digit], work: Path,
 ) -> None:  # fmt: skip
-    """Write `out/{task}.parquet` for the tasks named in `only`."""
+    """Write `out/{task}.parquet` for every task, and the related ones."""
     wordnet = WordNet(share(work) / "wordnet")
     makers = {
         "stamps_caption": lambda: things.stamps_caption(objects),
@@ -33,5 +33,6 @@ def write_tasks(
         "glosses_choice": lambda: things.glosses_choice(objects, wordnet),
     }
     out.mkdir(parents=True, exist_ok=True)
-    for task in only:
+    for task in ORDER:
         rows.write(out / f"{task}.parquet", rows.generate(task, makers[task]()))
+    related.write_related(out)

@@ -79,6 +79,8 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
         ({"allocation.strategy": "random"}, {"allocate_experts", "match_size", *AFTER_TRAINING}),
         ({"training.epochs": 2}, AFTER_TRAINING),
         ({"transfer.enabled": False}, {"choose_parent", "route_samples", *AFTER_TRAINING}),
+        ({"transfer.accept": "lower_loss"}, {"route_samples", *AFTER_TRAINING}),
+        ({"transfer.learning_rate_factor": 0.5}, AFTER_TRAINING),
         ({"threshold.calibration": "train"}, AFTER_ROUTERS),
         (
             {"features.normalize": False},
@@ -101,6 +103,7 @@ def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
     shared_stages = {"fit_router", "choose_parent"}
     assert owned("seq_ft", {"router.hidden": 4}) - shared_stages == set()
     assert owned("seq_ft", {"routing.second": "none"}) == set()
+    assert owned("seq_ft", {"transfer.accept": "lower_loss"}) == set()
 
 
 def test_a_budget_changes_the_rank_of_sequential_lora() -> None:
