@@ -115,7 +115,7 @@ ITEMS = {
         "AVG, Last and BWT of all methods",
         sweep("table2"),
         "report.html, comparison.md",
-        "dmole_table2",
+        "cmit",
         scores,
     ),
     "table3": Item(
@@ -196,8 +196,8 @@ def show(name: str, sheet: RunSheet | None) -> Iterator[RenderableType]:
 
 def published(name: str) -> Rows:
     """Rows of a published table."""
-    paths = [WORKFLOW / "report" / "paper" / f"{name}.csv", WORKFLOW / "report" / f"{name}.csv"]
-    path = next(path for path in paths if path.is_file())
+    folder = WORKFLOW / "report"
+    path = next(folder.glob(f"p*/{name}.csv"))  # in paper/, or published/ as the report reads it
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
