@@ -196,8 +196,7 @@ def show(name: str, sheet: RunSheet | None) -> Iterator[RenderableType]:
 
 def published(name: str) -> Rows:
     """Rows of a published table."""
-    folder = WORKFLOW / "report"
-    path = next(folder.glob(f"p*/{name}.csv"))  # in paper/, or published/ as the report reads it
+    path = WORKFLOW / "report" / "published" / f"{name}.csv"
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
