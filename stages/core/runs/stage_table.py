@@ -19,6 +19,7 @@ from stages.core.runs.stage import (
     matched,
     needs,
     own,
+    own_first,
     parent_answers,
     rows_to_train_on,
     sized_like,
@@ -111,9 +112,9 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "choose_parent": Stage(
-        config=("transfer",),
+        config=("transfer", "router", "threshold.quantile"),
         reads={
-            "subset_features": own,
+            "subset_features": own_first,
             "router_weights": earlier,
             "router": where(threshold_required, earlier),
         },
