@@ -28,6 +28,7 @@ include: "workflow/rules/edits.smk"
 onstart:
     stop_if_missing()
     stop_before_overwriting()
+    tell_other_versions()
     sleep_until_a_job_ends()
 
 
