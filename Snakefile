@@ -30,6 +30,7 @@ onstart:
     stop_if_missing()
     stop_before_overwriting()
     meet_the_cluster()
+    tell_other_versions()
     sleep_until_a_job_ends()
 
 

@@ -15,11 +15,14 @@ Config  router, threshold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, config, edits, provenance
 from stages.core.base.errors import InputError
+
+OF_WEIGHTS = ("router", "threshold.quantile")  # keys; another factor gives the same bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,9 +203,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             model, content = fit_prototype(rows.z, rows.task, args.seed, **used)
         case _:
             model, content = fit_router(rows.z, rows.task, args.seed, **used)
-    origin = provenance.record("fit_router", {"features": args.features}, used, seed=args.seed)
-    artifacts.write_json("router", args.out_json, content | {"provenance": origin})
-    routers.save(model, args.out_weights, origin)
+    origin = partial(provenance.record, "fit_router", {"features": args.features}, seed=args.seed)
+    content["provenance"] = origin(config=used)
+    artifacts.write_json("router", args.out_json, content)
+    routers.save(model, args.out_weights, origin(config=config.slice_config(used, *OF_WEIGHTS)))
 
 
 if __name__ == "__main__":

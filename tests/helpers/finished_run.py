@@ -19,6 +19,7 @@ TASKS = ["tiny_caption", "tiny_choice", "tiny_ground"]
 SMALL = {
     "stream": "small",
     "tasks": TASKS,
+    "max_pixels": 10**6,
     "subset": {"fraction": 1.0},
     "router": {"hidden": 16, "min_steps": 800, "learning_rate": 0.003},
     "training": {
@@ -99,7 +100,13 @@ class FinishedRun:
         manifest = Path(self.runs.config["manifests"]) / f"{task}.yaml"
         for split in ("train", "test"):
             out = self._path(f"{split}_rows", "", task)
-            call("prepare_data", manifest=manifest, split=split, **{"max-pixels": 10**6}, out=out)
+            call(
+                "prepare_data",
+                manifest=manifest,
+                split=split,
+                **{"max-pixels": SMALL["max_pixels"]},
+                out=out,
+            )
 
     def _job(self, stage: str, scope: str, task: str) -> None:
         run = split_scope(scope)[1]
@@ -114,7 +121,7 @@ class FinishedRun:
         flags |= {"seed": 0} if stage in SEEDED else {}
         flags |= {"backbone": self.backbone} if STAGES[stage].backbone else {}
         if stage == "choose_parent":
-            flags |= {"task": task, "earlier": earlier}
+            flags |= {"task": task, "earlier": earlier, "features": flags["features"][:1]}
         if stage in ("train_expert", "route_samples", "predict"):
             flags |= {"task": task, "method": self.runs.methods[run]}
         if stage == "train_expert":

@@ -28,6 +28,8 @@ class Job:
     task: str
     input: tuple[str, ...]
     output: tuple[str, ...]
+    log: str
+    wildcards: tuple[str, ...]
 
 
 class Project:
@@ -128,5 +130,6 @@ def jobs(text: str) -> list[Job]:
         wildcards = dict(re.findall(r"(\w+)=([^,\s]*)", fields.get("wildcards", "")))
         scope = wildcards.get("scope", wildcards.get("place", "").rstrip("/"))
         files = (tuple(fields.get(key, "").split(", ")) for key in ("input", "output"))
-        found.append(Job(rule, scope, wildcards.get("task", ""), *files))
+        told = (fields.get("log", ""), tuple(wildcards.values()))
+        found.append(Job(rule, scope, wildcards.get("task", ""), *files, *told))
     return [job for job in found if job.rule != "all"]

@@ -17,6 +17,7 @@ from stages.core.base.errors import InputError
 from stages.core.experts.job import Job
 from stages.core.training import trainer as training
 from stages.core.training.checkpoints import claim
+from stages.core.training.progress import read_progress
 from stages.methods import registry as methods
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
@@ -101,6 +102,15 @@ def test_loss_falls_and_only_the_expert_changes(tiny_folder, data, tmp_path):
         if "lora_" not in name
     }
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+
+
+def test_how_far_it_is_stands_beside_the_checkpoints(tiny_folder, data, tmp_path):
+    summary, _, _ = run(tiny_folder, data, tmp_path / "x")
+    told = read_progress(tmp_path / "x_checkpoints")
+    assert [told["step"], told["loss"]] == summary["loss"][-1]
+    assert (told["phase"], told["steps"], told["seconds_left"]) == (1, told["step"], 0)
+    assert told["samples_per_second"] > 0
+    assert told["gpu_memory"] is None or told["gpu_memory"] > 0
 
 
 def test_the_parent_is_active_frozen_and_matters(tiny_folder, data, tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_each_pair_of_sample_and_experts_is_answered_once(done: Project) -> None
 
 def test_a_second_run_has_nothing_to_do(done: Project) -> None:
     assert done.plan() == []
+
+
+def test_a_copied_folder_is_taken_over(work: Project) -> None:
+    """Its times make everything out of date, and there is no record of how it was made."""
+    shutil.rmtree(work.folder / ".snakemake")
+    for age, file in enumerate(sorted((work.folder / ROOT).rglob("*"), reverse=True)):
+        os.utime(file, (10**9 - age, 10**9 - age))
+    command = [sys.executable, "-m", "stages.tools.adopt", work.config]
+    adopted = subprocess.run(command, cwd=work.folder, capture_output=True, text=True)
+    assert adopted.returncode == 0, adopted.stderr
+    assert "53 of 53 jobs are up to date" in adopted.stdout
+    assert work.plan() == []
 
 
 def test_a_deleted_expert_is_made_again_with_the_same_bytes(work: Project) -> None:

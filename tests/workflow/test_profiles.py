@@ -33,6 +33,11 @@ def test_local_gpu_jobs_together_use_the_gpus_there_are(monkeypatch, named, limi
     assert profile("local").get("resources") == limit
 
 
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_the_container_is_no_reason_to_run_again(name) -> None:
+    assert set(profile(name)["rerun-triggers"]) == {"code", "input", "mtime", "params"}
+
+
 def test_a_cluster_that_wants_no_names_gets_none() -> None:
     options = profile("slurm")
     assert options["default-resources"] == ["nodes=1", "mem_mb=2000", "runtime=60"]

@@ -1,13 +1,15 @@
 """What an edit runs again: the stages that import or read what was edited, and what follows."""
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import decisions
-from tests.helpers.project import Project
+from tests.helpers.project import SOURCE, Project
 
 
 def ran(project: Project) -> set[tuple[str, str, str]]:
@@ -206,7 +208,7 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     (
         "threshold",
         key("stream: tiny", "threshold: {factor: 1.2}\nstream: tiny"),
-        {*BEFORE_ROUTING, *SUMMARY},
+        {"fit_router", "route_samples", "predict", *SUMMARY},
         {"dmole"},
     ),  # fmt: skip
     (
@@ -215,6 +217,30 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
         {"route_samples", "predict", *SUMMARY},
         {"dmole"},
     ),  # fmt: skip
+    (
+        "a seed more",
+        key("stream: tiny", "seeds: [0, 1]\nstream: tiny"),
+        {"match_size", *PREPARED, *BEFORE_ROUTING, *SUMMARY},
+        set(METHODS),
+    ),
+    (
+        "a method more",
+        key("zero_shot]", "zero_shot, individual]"),
+        {"match_size", "route_samples", *TRAINED, *SUMMARY},
+        {"individual"},
+    ),
+    (
+        "the last task removed",
+        key("tiny_choice, tiny_ground]", "tiny_choice]"),
+        {"route_samples", "predict", *SUMMARY},
+        set(METHODS),
+    ),
+    (
+        "the last two tasks in another order",
+        key("tiny_choice, tiny_ground]", "tiny_ground, tiny_choice]"),
+        {"choose_parent", "route_samples", *TRAINED, *SUMMARY},
+        set(METHODS),
+    ),
     ("score", key("bootstrap: 50", "bootstrap: 60"), SUMMARY, set()),
     (
         "gpus",
@@ -261,3 +287,26 @@ def test_what_an_edit_runs_again(
     listed = {"list_runs"} if file == "table.yaml" and name not in MACHINE else set()
     assert {rule for rule, _, _ in jobs} == stages | listed
     assert {scope.partition("/")[2] for _, scope, _ in jobs} - {""} == methods
+    if name == "a seed more":
+        assert {scope.partition("/")[0] for _, scope, _ in jobs} - {""} == {"seed1"}
+
+
+def test_new_content_under_an_old_time_prepares_data_again(table: Project, tmp_path: Path) -> None:
+    project = table.copy(tmp_path / "project")
+    project.config = "table.yaml"
+    file = project.folder / "tests/data/tiny/tiny_choice.parquet"
+    before = file.stat()
+    file.write_bytes(file.read_bytes() + b"\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    prepared = {task for rule, _, task in ran(project) if rule == "prepare_data"}
+    assert prepared == {"tiny_choice"}
+
+
+def test_the_page_on_reruns_says_the_same() -> None:
+    """docs/reruns.md has a row for every edit of the table."""
+    text = (SOURCE / "docs/reruns.md").read_text()
+    rows = (line.strip("|").split("|") for line in text.splitlines() if line.startswith("| "))
+    found = {row[0].strip(): set(re.findall(r"`(\w+)`", row[1])) for row in rows}
+    for name, (file, _, _), stages, _ in TABLE:
+        listed = {"list_runs"} if file == "table.yaml" and name not in MACHINE else set()
+        assert found[name] == stages | listed, name

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from stages.core.base.config import load_config
+from stages.core.runs.run_jobs import run_jobs
 from stages.core.runs.runs import Made, Runs, split_scope
 from stages.core.runs.stage import Job
 from stages.core.runs.stage_table import STAGES, artefact, rule_of, writer
@@ -112,6 +113,25 @@ def test_every_job_of_tiny_with_variants(fresh: Project, tmp_path: Path, monkeyp
     monkeypatch.chdir(project.folder)  # where the paths of overrides start
     assert {job.rule for job in jobs} >= {rule_of(stage) for stage in STAGES}
     assert compare(project, config, jobs, PARENTS) > 80
+    assert listed(config) == {
+        (job.rule, job.output, job.log, job.wildcards)
+        for job in jobs
+        if job.rule != "make_tiny_backbone"
+    }
+
+
+def listed(config: Path) -> set[tuple[str, tuple[str, ...], str, tuple[str, ...]]]:
+    """The jobs of a configuration as `cmit status` lists them."""
+    root = "results/tiny"
+    return {
+        (
+            job.rule,
+            tuple(f"{root}/{file}" for file in job.outputs),
+            f"{root}/{job.log}",
+            job.wildcards,
+        )
+        for job in run_jobs(Runs(load_config(config)))
+    }
 
 
 def test_every_job_of_the_comparison_of_all_methods(fresh: Project) -> None:

@@ -26,10 +26,11 @@ rule make_tiny_backbone:
         "python -m stages.tools.make_tiny_backbone --out {output:q} --seed 0 > {log:q} 2>&1"
 
 
+# The content of the manifest and its files decides, not their times (ancient).
 rule prepare_data:
     input:
-        manifest=manifest_file,
-        rows=rows_files,
+        manifest=ancient(manifest_file),
+        rows=ancient(rows_files),
     output:
         made("prepare_data", "train_rows"),
     log:
@@ -40,6 +41,7 @@ rule prepare_data:
         mem_mb=4000,
         runtime=120,
     params:
+        contents=contents_of_data,
         max_pixels=config["max_pixels"],
         exif=config["image"]["exif"],
         picked=picked_rows,

@@ -2,9 +2,12 @@
 shows its plan all the same; a real one ends with the list before the first job."""
 
 from stages.core.backbone.folder import check_folder
+from stages.core.base.contents import Contents
+from stages.core.runs.versions import other_versions, told
 
 BACKBONE = config["backbone"]["path"]
 MADE_BACKBONES = ["results/backbones/pocket", "results/backbones/tiny"]  # each by a rule
+CONTENTS = Contents(Path(".snakemake/contents.json"))
 MISSING = {}  # files that are not there, each with what to do
 
 
@@ -69,6 +72,12 @@ def rows_files(wildcards):
     return present(files, advice)
 
 
+def contents_of_data(wildcards):
+    """Hashes of a split's manifest and files; images that it names are not looked at."""
+    files = [manifest_file(wildcards), *rows_files(wildcards)]
+    return [CONTENTS.hash(Path(file)) for file in files]
+
+
 def picked_rows(wildcards):
     """The flags of a seeded pick of rows; it is the same for all seeds of the training."""
     count = config["rows"][wildcards.split]
@@ -80,3 +89,9 @@ def rows_to_describe(wildcards):
     if split_scope(scope_of(wildcards))[0]:
         return of("extract_features", "subset")(wildcards)
     return of("extract_test_features", "test_rows")(wildcards)
+
+
+def tell_other_versions():
+    """Name what was made with other versions of the libraries; it is kept."""
+    if message := told(other_versions(runs, Path(ROOT))):
+        logger.warning(message)

@@ -19,6 +19,7 @@ from stages.core.runs.stage import (
     matched,
     needs,
     own,
+    own_first,
     parent_answers,
     parents_weighed,
     rows_to_train_on,
@@ -116,9 +117,14 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "choose_parent": Stage(
-        config=("transfer.enabled", "transfer.require_threshold"),
+        config=(
+            "transfer.enabled",
+            "transfer.require_threshold",
+            "router",
+            "threshold.quantile",
+        ),
         reads={
-            "subset_features": own,
+            "subset_features": own_first,
             "router_weights": earlier,
             "router": where(threshold_required, earlier),
         },

@@ -16,7 +16,7 @@ from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
 from stages.core.training.loader import leave_signals
 from stages.core.training.sampler import step_rows
-from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold
+from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold, TellProgress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -122,6 +122,7 @@ class Phases:
         with stopping.deferred() as told:
             stop = StopWhenTold(told)
             trainer.add_callback(stop)
+            trainer.add_callback(TellProgress(self.checkpoints, self.done))
             trainer.train(resume_from_checkpoint=resume)
         if stop.stopped:
             raise stopping.Stopped(

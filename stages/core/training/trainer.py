@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from stages.core.base import distributed
 from stages.core.base.errors import InputError
 from stages.core.base.writing import saving
 from stages.core.training.checkpoints import COMPLETE
+from stages.core.training.progress import write_progress
 from stages.core.training.sampler import ByLength, step_rows
 
 if TYPE_CHECKING:
@@ -75,6 +77,38 @@ class StopWhenTold(TrainerCallback):
         if self.stopped:
             control.should_save = control.should_training_stop = True
         return control
+
+
+class TellProgress(TrainerCallback):
+    """Says in a file how far the training is, whenever a loss is logged."""
+
+    def __init__(self, checkpoints: Path, phase: int) -> None:
+        self.checkpoints, self.phase = checkpoints, phase
+        self.began, self.first = 0.0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note when and at which step this process began; what was resumed took no time."""
+        self.began, self.first = time.monotonic(), state.global_step
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any
+    ) -> None:
+        """Write step, loss, speed and memory; the first of several processes does."""
+        if "loss" not in logs or not distributed.is_first():
+            return
+        cuda = torch.cuda.is_available()
+        speed = (state.global_step - self.first) / (time.monotonic() - self.began)
+        content = {
+            "phase": self.phase,
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "loss": logs["loss"],
+            "samples_per_second": speed * step_rows(args),
+            "seconds_left": (state.max_steps - state.global_step) / speed,
+            "gpu_memory": torch.cuda.max_memory_reserved() if cuda else None,  # bytes
+            "written": time.time(),
+        }
+        write_progress(self.checkpoints, content)
 
 
 class ExpertTrainer(Trainer):
