@@ -3,7 +3,9 @@
 # make test   environment and all tests
 # make quick  the tests that need no backbone and no Snakemake, in under a minute
 # make lock   envs/requirements.lock again, after an edit of requirements.txt
-# make lint   ruff, snakefmt, snakemake --lint
+# make lint   ruff, mypy, snakefmt, snakemake --lint, the links of the documentation
+# make docs   the documentation as a site in results/site
+# make picture  the README's picture again, from the results of make demo
 # make tiny   every stage on random weights and three tiny tasks
 # make chaos  a tiny run with six methods, killed at KILLS=50 moments, against an undisturbed one
 # make bench  benchmarks of the stages that touch many rows
@@ -30,10 +32,11 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 
 # What loads no backbone family and starts no Snakemake.
 QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
-	core/backbone/test_families.py core/model/test_continual.py tools/test_ask.py \
-	tools/test_convert_backbone.py tools/test_export.py tools/test_measure_backbone.py)
+	core/backbone/test_families.py core/model/test_continual.py core/training/test_tracking.py \
+	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_general.py \
+	tools/test_measure_backbone.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
 
-.PHONY: demo compare test quick lock test-cluster test-container lint tiny chaos bench image clean
+.PHONY: demo compare docs picture test quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:
 
 # The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
@@ -85,6 +88,14 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check -l 100 $(SMK)
 	$(BIN)/snakemake --lint
+	$(BIN)/mkdocs build --strict
+
+docs: .venv/dev
+	$(BIN)/mkdocs build --strict
+	@echo "The documentation is $(CURDIR)/results/site/index.html"
+
+picture: .venv/runtime
+	$(BIN)/cmit picture results/demo docs/images/demo.svg
 
 tiny: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/tiny.yaml --config output=$(OUTPUT)

@@ -45,9 +45,11 @@ include: "workflow/rules/router.smk"
 include: "workflow/rules/experts.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/general.smk"
 
 
 rule all:
     default_target: True
     input:
         every_artefact(),
+        general_files(),

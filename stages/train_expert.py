@@ -30,6 +30,7 @@ from stages.core.base.errors import InputError
 from stages.core.base.writing import make_folder, saving
 from stages.core.dmole import decisions
 from stages.core.training.lock import only_training
+from stages.core.training.tracking import TRACKERS, Tracking
 from stages.methods import registry as methods
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def train_expert(
     fingerprint: dict[str, Any],
     out: Path,
     workers: int = 0,
+    tracking: Tracking | None = None,
 ) -> dict[str, Any]:
     """Train and save the state of ``job.task``; returns the content of ``training.json``.
 
@@ -57,6 +59,7 @@ def train_expert(
         states: folders of the earlier states the method starts from, by task.
         fingerprint: what identifies this run; only its own checkpoints are resumed from.
         workers: processes that load rows beside this one.
+        tracking: where the losses go beside the log; None: nowhere.
     """
     from datasets import Dataset
 
@@ -68,7 +71,9 @@ def train_expert(
     if states and job.transfer:
         factor = job.config["transfer"]["learning_rate_factor"]
         settings |= {"learning_rate": factor * settings["learning_rate"]}
-    run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers)
+    run = Phases(
+        backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers, tracking
+    )
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
@@ -107,6 +112,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument(
+        "--report-to", default="none", choices=("none", *TRACKERS), help="key training.report_to"
+    )
     return parser.parse_args(argv)
 
 
@@ -140,6 +148,7 @@ def _weigh(
 def _train(args: argparse.Namespace, draft: Path) -> None:
     """Train as the command line says, and write the expert's folder as ``draft``."""
     method = methods.load(args.method)
+    tracking = Tracking.of(args.report_to, args.out)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
     keys += ("transfer.accept", "transfer.learning_rate_factor") if args.transfer else ()
     used = config.slice_config(config.from_argument(args.config), *keys)
@@ -198,6 +207,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
             fingerprint=record,
             out=draft,
             workers=workers,
+            tracking=tracking,
         )
     distributed.wait()  # until nobody reads the checkpoints any more
     if distributed.is_first():

@@ -4,23 +4,24 @@ Reads   the results of a run
 Writes  OUT/experts/*, OUT/routers.safetensors, OUT/model.json, OUT/config.yaml, OUT/README.md
 
     cmit export results/demo --method dmole models/demo-dmole
+    cmit export results/demo models/signs --merge signs_ocr     # a checkpoint: one task's experts
 
 The experts of OUT are PEFT folders; of a method with gates of its own they are mixtures. What is
-exported answers as the run does after its last step. The backbone is named, not copied.
+exported answers as the run does after its last step. The backbone is named, not copied. With
+--merge OUT is a copy of the backbone instead, with the experts for one task in its weights.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, provenance
 from stages.core.base.errors import InputError
+from stages.tools.new_folder import new_folder
 
 if TYPE_CHECKING:
     from stages.core.model.source import RunSource
@@ -46,7 +47,7 @@ def export(sheet: RunSheet, run: Run, out: Path) -> list[str]:
     if not states:
         raise InputError(f"{source.place}: it has learnt nothing that could be exported.")
     text = _card(sheet, run, source, list(states))
-    with _replacing(out) as draft:
+    with new_folder(out) as draft:
         for task, folder in states.items():
             shutil.copytree(folder, draft / EXPERTS / task)
             _refer(draft / EXPERTS / task / ADAPTER, source.config["backbone"])
@@ -66,22 +67,6 @@ def export(sheet: RunSheet, run: Run, out: Path) -> list[str]:
         (draft / "config.yaml").write_text(yaml.safe_dump(sheet.config, sort_keys=False))
         (draft / "README.md").write_text(text)
     return list(states)
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes the folder ``out`` when the block ends well."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder that is not there yet.")
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; name a folder that is not there yet.")
-    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        draft.replace(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _refer(file: Path, backbone: dict[str, Any]) -> None:
@@ -163,11 +148,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument("--method", help="method or variant (default, the run's first)")
     parser.add_argument("--seed", type=int, help="default, the first of the run")
+    parser.add_argument("--merge", metavar="TASK", help="a checkpoint of this task's experts alone")
     args = parser.parse_args(argv)
 
     from stages.core.runs.find_run import find_run
 
-    states = export(*find_run(args.run, args.method, args.seed), args.out)
+    sheet, run = find_run(args.run, args.method, args.seed)
+    if args.merge:
+        from stages.tools.merged import merge
+
+        experts = merge(sheet, run, args.merge, args.out)
+        print(f"{args.out}: the backbone with {' + '.join(experts)} in its weights.")
+        return
+    states = export(sheet, run, args.out)
     print(f"{args.out}: {len(states)} experts ({', '.join(states)}) and how they are chosen.")
 
 

@@ -23,6 +23,7 @@ rule train_expert:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
         loader_workers=config["loader"]["workers"],
+        report_to=config["training"]["report_to"],
         mem_mb=32000 * GPUS["training"],
         runtime=720,
     params:
@@ -39,4 +40,5 @@ rule train_expert:
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
         " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"
+        " --report-to {resources.report_to}"
         " --checkpoints {params.checkpoints:q} --out {output:q} > {log:q} 2>&1"

@@ -8,7 +8,7 @@ rule list_runs:
         log_of("list_runs"),
     localrule: True
     params:
-        config=json.dumps({k: config[k] for k in config if k not in PLACES}, sort_keys=True),
+        config=json.dumps(settings_of(config), sort_keys=True),
         root=os.path.relpath(ROOT, SUMMARY),
         source=source_of("list_runs"),
     shell:

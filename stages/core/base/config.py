@@ -272,8 +272,13 @@ def located(path: str | Path) -> Path:
     return shipped if not here.exists() and shipped.exists() else here
 
 
+UNTRACKED = (
+    "training.report_to",
+)  # keys in a stage's section that decide nothing of what it makes
+
+
 def slice_config(config: dict, *keys: str) -> dict:
-    """Only the named (dotted) keys, nested as in the config.
+    """Only the named (dotted) keys, nested as in the config, without those that are untracked.
 
     Raises:
         InputError: the config lacks one.
@@ -284,6 +289,9 @@ def slice_config(config: dict, *keys: str) -> dict:
             _set(part, dotted, _get(config, dotted))
         except KeyError:
             raise InputError(f"--config: lacks the key {dotted}.") from None
+    for section, _, key in (dotted.partition(".") for dotted in UNTRACKED):
+        if section in part:
+            part[section] = {k: v for k, v in part[section].items() if k != key}
     return part
 
 

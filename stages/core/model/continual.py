@@ -154,9 +154,10 @@ class ContinualModel:
         rows: Sequence[dict[str, Any]],
         experts: Sequence[Sequence[str]],
         tasks: Sequence[str | None],
+        limits: dict[str, int] | None = None,
     ) -> dict[str, str]:
         """Answers to rows of the data artefact by sample id, each by the experts that are named
-        (none: the backbone) and of the length of its task."""
+        (none: the backbone) and of the length of its task, or within ``limits``."""
         groups = defaultdict(list)
         for row, names, task in zip(rows, experts, tasks, strict=True):
             groups[tuple(names), task].append(row)
@@ -164,9 +165,9 @@ class ContinualModel:
         for (names, task), part in groups.items():
             size = self.source.config["prediction"]["batch_size"]
             with self._states.using(list(names)) as active:
-                limits = self._limits(task)
+                length = limits or self._limits(task)
                 texts |= answer_rows(
-                    self.backbone, active, part, limits, size, {}, lambda done: None
+                    self.backbone, active, part, length, size, {}, lambda done: None
                 )
         return texts
 
@@ -188,6 +189,10 @@ class ContinualModel:
         found = self._rule.routes(losses, losses.shape[1])
         ratios = self._rule.ratios(losses)
         return [Route(a.experts, b) for a, b in zip(found, ratios, strict=True)]
+
+    def routes(self, rows: list[dict[str, Any]]) -> list[Route]:
+        """Who answers rows of the data artefact whose tasks are not told."""
+        return self._routes(rows, [None] * len(rows))
 
     def route(self, image: Picture, question: str, task: str | None = None) -> Route:
         """Who would answer, without an answer."""

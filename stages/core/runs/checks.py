@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.core.base.config import UNTRACKED
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_decision
 from stages.core.runs.runs import Runs
 from stages.core.runs.stage_table import STAGES
 from stages.core.training.batches import micro_batch_size
+from stages.core.training.tracking import check_installed
 from stages.methods.registry import names
 
 
@@ -26,6 +28,7 @@ def check_runs(runs: Runs) -> None:
         _check_run(runs, name)
     _check_changes(config["variants"])
     _check_output(Path(config["output"]))
+    check_installed(config["training"]["report_to"])
     for name in ("", *config["variants"]):
         _check_batches(runs, name)
         _check_overrides(runs, name)
@@ -83,7 +86,8 @@ def _check_changes(variants: dict) -> None:
     changeable |= {"method_options", "tasks", "match_size"}
     for variant, change in variants.items():
         for key in change["set"]:
-            if not any(f"{key}.".startswith(f"{top}.") for top in changeable):
+            seen = any(f"{key}.".startswith(f"{top}.") for top in changeable)
+            if key in UNTRACKED or not seen:
                 raise unknown("key", key, changeable, f"variants.{variant}.set")
 
 

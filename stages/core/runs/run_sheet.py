@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.base.artifacts import read_json
+from stages.core.base.config import slice_config
 from stages.core.base.errors import InputError, unknown
 from stages.core.runs.runs import Runs, split_scope
 
-PLACES = ("output", "gpus", "loader")  # keys that say where and on what a run was made, not what
+PLACES = ("output", "gpus", "loader", "general")  # keys that do not say what a run makes
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what says where it is run and watched."""
+    return slice_config(config, *(key for key in config if key not in PLACES))
 
 
 def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
         "stream": runs.config["stream"],
         "root": root,
         "tasks": runs.config["tasks"],
-        "config": {key: value for key, value in runs.config.items() if key not in PLACES},
+        "config": settings_of(runs.config),
         "runs": [
             {
                 "name": run,

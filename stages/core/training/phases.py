@@ -16,6 +16,7 @@ from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
 from stages.core.training.loader import leave_signals
 from stages.core.training.sampler import step_rows
+from stages.core.training.tracking import Tracking
 from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold, TellProgress
 
 if TYPE_CHECKING:
@@ -70,15 +71,18 @@ class Phases:
         checkpoints: Path,
         fingerprint: dict[str, Any],
         workers: int = 0,
+        tracking: Tracking | None = None,
     ) -> None:
         """Clear ``checkpoints`` unless they belong to the run that ``fingerprint`` identifies.
 
         Args:
             workers: processes that load rows beside this one.
+            tracking: where each phase is reported.
         """
         self.prompter, self.settings = prompter, settings
         self.task, self.seed, self.checkpoints = task, seed, checkpoints
         self.workers, self.done = workers, 0
+        self.tracking = tracking or Tracking("none", checkpoints, task)
         with distributed.first_before_others():
             claim(checkpoints, fingerprint)
 
@@ -101,7 +105,8 @@ class Phases:
         """
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
-        args = _arguments(self.settings | changes, self.seed, folder, self.workers)
+        reporting = self.tracking.begin(folder)
+        args = _arguments(self.settings | changes, self.seed, folder, self.workers, reporting)
         silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
         with distributed.first_before_others():  # the others find the first one's cache
             encoded = examples(rows, self.prompter)
@@ -124,6 +129,7 @@ class Phases:
             trainer.add_callback(stop)
             trainer.add_callback(TellProgress(self.checkpoints, self.done))
             trainer.train(resume_from_checkpoint=resume)
+        self.tracking.end()
         if stop.stopped:
             raise stopping.Stopped(
                 f"task {self.task}: the checkpoint of step {trainer.state.global_step} is saved in "
@@ -140,7 +146,7 @@ class Phases:
 
 
 def _arguments(
-    settings: dict[str, Any], seed: int, checkpoints: Path, workers: int
+    settings: dict[str, Any], seed: int, checkpoints: Path, workers: int, reporting: dict[str, Any]
 ) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     world = distributed.size()
@@ -161,7 +167,7 @@ def _arguments(
         save_strategy="steps",
         save_steps=settings["checkpoint_steps"],
         logging_steps=max(1, settings["checkpoint_steps"] // 10),
-        report_to="none",
+        **reporting,
         bf16=cuda and torch.cuda.is_bf16_supported(),
         use_cpu=not cuda,
         ddp_backend=None if cuda or distributed.size() == 1 else "gloo",

@@ -1,4 +1,4 @@
-"""The README's method, as it stands there, through the battery of every method."""
+"""The method of docs/add-a-method.md, as it stands there, through the battery of every method."""
 
 import re
 import sys
@@ -22,13 +22,13 @@ from tests.methods.test_every_method import (  # noqa: F401 - run here with the 
     test_what_learns_moves_and_nothing_else,
 )
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs/add-a-method.md"
 
 
 @pytest.fixture(scope="module")
 def stream(tiny_folder, data, tmp_path_factory):  # noqa: F811 - the imported fixture
-    """The finished jobs of the example, which the README calls pull."""
-    guide = README.read_text().split("## Add a method")[1].split("\n## ")[0]
+    """The finished jobs of the example, which the guide calls pull."""
+    guide = GUIDE.read_text()
     (code,) = re.findall(r"```python\n(.*?)```", guide, re.S)
     (name,) = re.findall(r"`stages/methods/(\w+)\.py`, draws", guide.replace("\n", " "))
     module = ModuleType(f"stages.methods.{name}")
