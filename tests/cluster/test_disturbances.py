@@ -70,7 +70,7 @@ def test_submissions_that_fail_for_twenty_seconds(sleepers: Sleepers) -> None:
 def test_a_partition_with_a_short_limit(sleepers: Sleepers) -> None:
     sleepers.start("naps/1_a", CMIT_SLURM_PARTITION="short")
     done(sleepers, "naps/1_a")
-    assert "nap asks for 2 minutes instead of 10, the limit of partition short" in sleepers.messages
+    assert "nap asks for 2 minutes instead of 10: partition short" in sleepers.messages
     assert [job.minutes for job in sleepers.jobs()] == [2]
 
 

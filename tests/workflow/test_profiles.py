@@ -12,7 +12,16 @@ GPU_RULES = (
     "predict_backbone",
     "predict",
 )
-NAMES = ("ACCOUNT", "PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS", "RESERVATION", "CONSTRAINT")
+NAMES = (
+    "ACCOUNT",
+    "PARTITION",
+    "GPU_PARTITION",
+    "GPU_MODEL",
+    "QOS",
+    "RESERVATION",
+    "CONSTRAINT",
+    "EXTRA",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +57,11 @@ def test_a_clusters_names_reach_the_jobs(monkeypatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(f"CMIT_SLURM_{name}", f"my_{name.lower()}")
     options = profile("slurm")
-    assert options["default-resources"][1:4] == [
+    assert options["default-resources"][1:5] == [
         "slurm_account=my_account",
         "slurm_partition=my_partition",
         "constraint=my_constraint",
+        "slurm_extra=my_extra",
     ]
     assert options["slurm-qos"] == "my_qos"
     assert options["slurm-reservation"] == "my_reservation"

@@ -41,9 +41,9 @@ def notes(site: Site, settings: Settings, requests: Iterable[Request]) -> list[s
         limit = allowed_minutes(site, settings, request)
         if limit is not None and limit < request.minutes:
             found.append(
-                f"{request.rule} asks for {limit} minutes instead of {request.minutes}, the limit "
-                f"of partition {request.partition or site.default}; what was not finished then "
-                "goes on in the next attempt."
+                f"{request.rule} asks for {limit} minutes instead of {request.minutes}: partition "
+                f"{request.partition or site.default}, your account or QOS allows no more. "
+                "Training and prediction then go on in the next attempt."
             )
     most = site.submitted(settings.account or None, settings.qos or None)
     if most is not None:

@@ -30,9 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import snakemake_executor_plugin_slurm as plugin
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+from stages.core.base.errors import InputError
 from stages.core.cluster.check import allowed_minutes
 from stages.core.cluster.job import comment, key, label, put, request_of
 from stages.core.cluster.queue import Queue
@@ -71,7 +73,10 @@ class Executor(plugin.Executor):
 
     def __init__(self, workflow: Any, logger: Any) -> None:
         """Set up what is remembered, before the thread that looks at jobs is started."""
-        self.settings = read_settings()
+        try:
+            self.settings = read_settings()
+        except InputError as error:
+            raise WorkflowError(f"error: {error}") from None
         self.site: Site | None = None  # given at the start of the run
         self._stopped = threading.Event()
         self._refusal = threading.local()

@@ -19,7 +19,7 @@ QUESTIONS = {
     "reservations": ("scontrol", "show", "reservation", "--oneliner"),
 }
 OF_DATABASE = {
-    "associations": "show assoc user={user} format=Account,QOS,MaxSubmitJobs,MaxWall",
+    "associations": "show assoc user={user} format=Account,QOS,DefaultQOS,MaxSubmitJobs,MaxWall",
     "qos": "show qos format=Name,MaxSubmitJobsPerUser,MaxWall",
 }
 
@@ -60,6 +60,7 @@ class Limits:
     submitted: int | None = None
     minutes: int | None = None
     qos: frozenset[str] = frozenset()  # that an account may use
+    default_qos: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Site:
     def _limits(self, account: str | None, qos: str | None) -> list[Limits]:
         if account is None and len(self.accounts) == 1:
             account = next(iter(self.accounts))
-        found = [self.accounts.get(account or ""), self.qos.get(qos or "normal")]
+        mine = self.accounts.get((account or "").lower())
+        found = [mine, self.qos.get(qos or (mine.default_qos if mine else ""))]
         return [limits for limits in found if limits]
 
 
@@ -214,11 +216,17 @@ def gpus(gres: str) -> dict[str, int]:
 
 
 def _accounts(text: str) -> dict[str, Limits]:
-    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 3]
-    return {
-        account: Limits(_maybe(jobs), minutes(wall), frozenset(filter(None, qos.split(","))))
-        for account, qos, jobs, wall in rows
-    }
+    """By account; one that has several rows, for partitions, sets no limits that are known here."""
+    rows = [line.split("|") for line in text.splitlines() if line.count("|") == 4]
+    found: dict[str, Limits] = {}
+    for account, names, default, jobs, wall in rows:
+        qos = frozenset(filter(None, names.split(",")))
+        if account in found:
+            found[account] = Limits(qos=qos | found[account].qos)
+        else:
+            only = next(iter(qos)) if len(qos) == 1 else ""
+            found[account] = Limits(_maybe(jobs), minutes(wall), qos, default or only)
+    return found
 
 
 def _qos(text: str) -> dict[str, Limits]:

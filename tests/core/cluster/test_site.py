@@ -32,7 +32,11 @@ ANSWERS = {
         "gpu|256000|32|gpu:v100:8|v100|2\n"
         "old|64000+|16|(null)|(null)|3\n"
     ),
-    "associations": "lab|normal,high|200|\nteaching|normal||1-00:00:00\n",
+    "associations": (
+        "lab|high,normal|normal|200|\n"
+        "teaching|normal|||1-00:00:00\n"
+        "both|normal||5|00:10:00\nboth|high||7|\n"
+    ),
     "qos": "normal||\nhigh|20|02:00:00\nsecret||\n",
     "reservations": "ReservationName=course StartTime=2026-01-01T00:00:00 Nodes=g1\n",
 }
@@ -89,7 +93,7 @@ def test_a_site_is_what_its_commands_say(site: Site) -> None:
     ]
     assert not site.partitions["old"].up
     assert site.partitions["old"].nodes[0].memory == 64000
-    assert set(site.accounts) == {"lab", "teaching"}
+    assert set(site.accounts) == {"lab", "teaching", "both"}
     assert site.reservations == {"course"}
 
 
@@ -102,6 +106,8 @@ def test_the_shortest_limit_counts(site: Site) -> None:
     assert site.submitted("lab", "high") == 20
     assert site.submitted("lab") == 200
     assert site.submitted("teaching") is None
+    assert (site.minutes("cpu", "both"), site.submitted("both")) == (10080, None)
+    assert site.accounts["both"].qos == {"normal", "high"}
 
 
 def test_without_accounting_there_are_no_accounts() -> None:
@@ -165,8 +171,8 @@ def test_a_time_above_the_limit_and_a_small_queue_are_noted(site: Site) -> None:
     long = Request(**vars(TRAIN) | {"minutes": 720})
     found = notes(site, settings, [long, long])
     assert found == [
-        "train_expert asks for 120 minutes instead of 720, the limit of partition gpu; what was "
-        "not finished then goes on in the next attempt.",
+        "train_expert asks for 120 minutes instead of 720: partition gpu, your account or QOS "
+        "allows no more. Training and prediction then go on in the next attempt.",
         "at most 20 jobs of yours at a time; Snakemake waits with the others.",
     ]
 
