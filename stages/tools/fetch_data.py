@@ -44,14 +44,15 @@ def manifests(stream: str, tasks: Sequence[str], root: Path | None) -> list[Mani
 
 
 def entries(found: Sequence[Manifest]) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Every entry of the manifests' `files` once, with its place.
+    """Every entry of the manifests' `files` once, with its place; where a manifest has none, the
+    files of its rows, from its source.
 
     Raises:
         InputError: a path that leads out of the data root.
     """
     seen = set()
     for manifest in found:
-        for entry in manifest.content.get("files", []):
+        for entry in manifest.content.get("files") or _of_source(manifest.content):
             key = entry["path"], entry.get("url"), entry.get("by_hand")
             if key in seen:
                 continue
@@ -62,6 +63,15 @@ def entries(found: Sequence[Manifest]) -> Iterator[tuple[dict[str, Any], Path]]:
                     f"{manifest.path}: files: {entry['path']!r} leads out of the root."
                 )
             yield entry, place
+
+
+def _of_source(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    source = content["source"]
+    for split in (content["train"], content["test"]):
+        for role in ("file", "annotations"):
+            if role in split:
+                whence = source.get("url", source["name"])
+                yield {"path": split[role], "by_hand": f"Get it from {whence} ; see its licence."}
 
 
 def _archive(entry: dict[str, Any], place: Path) -> Path:
