@@ -43,15 +43,16 @@ def manifests(stream: str, tasks: Sequence[str], root: Path | None) -> list[Mani
     return [load_manifest(paths[task], root) for task in tasks or paths]
 
 
-def entries(found: Sequence[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any], Path]]:
-    """Every entry of the manifests' `files` once, with its place.
+def entries(found: Sequence[Manifest]) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Every entry of the manifests' `files` once, with its place; where a manifest has none, the
+    files of its rows, from its source.
 
     Raises:
         InputError: a path that leads out of the data root.
     """
     seen = set()
     for manifest in found:
-        for entry in manifest.content.get("files", []):
+        for entry in manifest.content.get("files") or _of_source(manifest.content):
             key = entry["path"], entry.get("url"), entry.get("by_hand")
             if key in seen:
                 continue
@@ -61,7 +62,16 @@ def entries(found: Sequence[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any
                 raise InputError(
                     f"{manifest.path}: files: {entry['path']!r} leads out of the root."
                 )
-            yield manifest, entry, place
+            yield entry, place
+
+
+def _of_source(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    source = content["source"]
+    for split in (content["train"], content["test"]):
+        for role in ("file", "annotations"):
+            if role in split:
+                whence = source.get("url", source["name"])
+                yield {"path": split[role], "by_hand": f"Get it from {whence} ; see its licence."}
 
 
 def _archive(entry: dict[str, Any], place: Path) -> Path:
@@ -79,6 +89,11 @@ def is_there(entry: dict[str, Any], place: Path) -> bool:
     if wanted and (found := file_hash(place)) != wanted:
         raise InputError(f"{place}: has sha256 {found}, expected {wanted}; move it away first.")
     return True
+
+
+def _size(entry: dict[str, Any]) -> str:
+    exact = f"{entry['size']} bytes" if "size" in entry else "size not stated"
+    return entry.get("about", exact)
 
 
 def fetch(entry: dict[str, Any], place: Path) -> str:
@@ -101,14 +116,14 @@ def fetch_data(found: Sequence[Manifest], *, unpinned: bool, listed: bool) -> No
         InputError: after all others were tried, if a download failed.
     """
     by_hand, failed = [], 0
-    for _, entry, place in entries(found):
+    for entry, place in entries(found):
         if "by_hand" in entry:
             if not place.is_file():  # whether a folder has all of it, its rows tell: check-data
                 by_hand.append(f"{place}: {entry['by_hand']}")
         elif is_there(entry, place):
             print(f"there     {place}")
         elif listed:
-            print(f"missing   {place}: {entry['url']} ({entry.get('about', 'size not stated')})")
+            print(f"missing   {place}: {entry['url']} ({_size(entry)})")
         elif not entry.get("pinned", True) and not unpinned:
             by_hand.append(
                 f"{place}: {entry['url']} may change; --unpinned takes what is there today."

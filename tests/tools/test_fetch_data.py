@@ -236,6 +236,15 @@ def test_what_is_by_hand_or_not_pinned_is_told(server, stream, tmp_path, capsys)
     assert f"sha256 {SUM}" in capsys.readouterr().out
 
 
+def test_manifests_without_downloads_tell_their_source(tmp_path, capsys):
+    assert run("cmit", "--to", tmp_path / "data", "--task", "vizwiz") == 0
+    said = capsys.readouterr().out
+    assert said.count("by hand ") == 3  # questions of both splits, and the test answers
+    assert "data/vizwiz/vizwiz_val_annotations.json: Get it from https://vizwiz.org" in said
+    assert run("pocket") == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_what_there_is_none_of(server, stream, tmp_path, capsys):
     assert run("cion") == 1
     assert "unknown stream 'cion'. Did you mean 'coin'" in capsys.readouterr().err

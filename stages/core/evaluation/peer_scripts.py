@@ -63,7 +63,7 @@ def _scienceqa(text: str, row: Row) -> tuple[float, bool]:
     else:
         alone = re.search(r"\b(\w)\b", text)
         said = text if text in [*options] else alone[1].upper() if alone else ""
-    return float(said == _gold(row)), said in [*options]
+    return float(said in [*options] and said == _gold(row)), said in [*options]
 
 
 def _floats(text: str) -> list[float] | None:

@@ -47,8 +47,8 @@ ANSWERS = st.text(max_size=20) | st.lists(PIECES, min_size=1, max_size=4).map(" 
 
 
 def row(target, references=("x",), choices=None, box=None):
-    turns = [{"question": "q", "answer": target}]
-    return {"turns": turns, "references": list(references), "choices": choices, "box": box}
+    found = {"turns": [{"question": "q", "answer": target}], "images": [{"path": "map_1.png"}]}
+    return found | {"references": list(references), "choices": choices, "box": box}
 
 
 def score(metric, gold, text):
