@@ -42,6 +42,7 @@ include: "workflow/rules/router.smk"
 include: "workflow/rules/experts.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/robust.smk"
 
 
 rule all:
