@@ -46,6 +46,7 @@ include: "workflow/rules/experts.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/general.smk"
+include: "workflow/rules/robust.smk"
 
 
 rule all:
