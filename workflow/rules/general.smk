@@ -34,8 +34,8 @@ rule general:
     resources:
         gpu=1,
         cpus_per_task=4,
-        mem_mb=growing(32000),
-        runtime=growing(720),
+        mem_mb=32000,
+        runtime=720,
     params:
         run=run_of,
         limit=["--limit", config["general"]["limit"]] if config["general"]["limit"] else [],

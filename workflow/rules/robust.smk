@@ -26,8 +26,8 @@ rule ask_in_other_words:
     resources:
         gpu=1,
         cpus_per_task=4,
-        mem_mb=growing(16000),
-        runtime=growing(720),
+        mem_mb=16000,
+        runtime=720,
     params:
         run=run_of,
         seed=seed_of,
