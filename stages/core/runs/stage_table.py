@@ -29,13 +29,14 @@ from stages.core.runs.stage import (
     where,
 )
 
-BACKBONE_KEYS = (
+WHOLE_KEYS = (
     "backbone.revision",
     "backbone.dtype",
     "backbone.image_size",
     "backbone.max_tiles",
     "backbone.max_length",
 )
+BACKBONE_KEYS = (*WHOLE_KEYS, "backbone.quantization")
 
 ALLOCATION_KEYS = (
     "budget",
@@ -65,7 +66,7 @@ STAGES: dict[str, Stage] = {
         local=True,
     ),
     "profile_gradients": Stage(
-        config=("profile", *BACKBONE_KEYS),
+        config=("profile", *WHOLE_KEYS),  # weights of 4 bits have no gradient
         reads={"subset": own},
         writes={"profile": Artefact("profiles/{task}.parquet", "profile")},
         backbone=True,
@@ -171,7 +172,7 @@ STAGES: dict[str, Stage] = {
         local=True,
     ),
     "predict_backbone": Stage(
-        config=("prediction", *BACKBONE_KEYS),
+        config=("prediction.batch_size", *BACKBONE_KEYS),
         reads={"test_rows": own},
         writes={
             "backbone_predictions": Artefact(
@@ -183,7 +184,7 @@ STAGES: dict[str, Stage] = {
         seedless=True,
     ),
     "predict": Stage(
-        config=("prediction", *BACKBONE_KEYS),
+        config=("prediction.batch_size", *BACKBONE_KEYS),
         reads={
             "test_rows": own,
             "routes": own,
