@@ -82,6 +82,7 @@ rule extract_features:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
     params:
@@ -91,4 +92,5 @@ rule extract_features:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
         " --rows {input.rows:q} --backbone {params.backbone:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --config {params.config:q} --workers {resources.loader_workers}"
+        " --out {output:q} > {log:q} 2>&1"
