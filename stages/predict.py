@@ -79,9 +79,10 @@ def predict(
     from stages.core.backbone.decoding import answer_rows
 
     model = method.answering(backbone, states)
-    share = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
+    left = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
+    total = left // parts.shard.count
     answers = []
-    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
+    with tqdm(total=total, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         for names, ids in sets.items():
             part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:

@@ -42,8 +42,8 @@ def predict_backbone(
     from stages.core.backbone.decoding import answer_rows
 
     ids, known = [row["sample_id"] for row in rows], parts.known(())
-    share = len(distributed.mine(parts.left((), ids)))
-    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
+    total = len(distributed.mine(parts.left((), ids))) // parts.shard.count
+    with tqdm(total=total, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         keep = parts.keeper((), bar)
         found = answer_rows(
             backbone, backbone.model, rows, limits, batch_size, known, keep, parts.shard.share
