@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     for flag in ("--rows", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
     args = parser.parse_args(argv)
     keys = ("features", "router.wordings", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
@@ -51,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from stages.core.backbone.features import extract_features, feature_sizes
     from stages.core.backbone.load import load_backbone
+    from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    backbone.workers = worker_count(args.workers)
     z = extract_features(backbone, rows, texts=texts, **used["features"])
     if not distributed.is_first():
         return

@@ -2,7 +2,8 @@
 
 Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
 and the states the routes name; writes one text per distinct pair, from which every step of the
-matrix is joined. A killed job goes on after its parts (``core.backbone.parts``).
+matrix is joined. A killed job goes on after its parts (``core.backbone.parts``), and several jobs
+can make them: ``--shard``.
 
     python -m stages.predict --method dmole --task signs_ocr \\
         --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.backbone.parts import Parts
+from stages.core.backbone.parts import WHOLE, Parts, Shard
 from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 from stages.core.base.errors import InputError, unknown
 from stages.methods import registry as methods
@@ -65,7 +66,8 @@ def predict(
     limits: dict[str, int],
     batch_size: int,
 ) -> list[dict[str, Any]]:
-    """Answers for every (sample, expert set): rows of ``artifacts.PREDICTIONS``.
+    """Answers for every (sample, expert set): rows of ``artifacts.PREDICTIONS``; of a shard, its
+    own and those that were there.
 
     Args:
         rows: test rows by sample id.
@@ -77,14 +79,18 @@ def predict(
     from stages.core.backbone.decoding import answer_rows
 
     model = method.answering(backbone, states)
-    share = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
+    left = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
+    total = left // parts.shard.count
     answers = []
-    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
+    with tqdm(total=total, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         for names, ids in sets.items():
             part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:
-                found = answer_rows(backbone, active, part, limits, batch_size, known, keep)
-            answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in ids]
+                found = answer_rows(
+                    backbone, active, part, limits, batch_size, known, keep, parts.shard.share
+                )
+            done = [name for name in ids if name in found]
+            answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in done]
     return answers
 
 
@@ -96,9 +102,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--routes", "--data", "--backbone", "--untouched", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
+    parser.add_argument("--shard", type=Shard.of, default=WHOLE, help="such as 2/4: second of four")
+    parser.add_argument("--done", type=Path, help="made when a shard's parts are there, not --out")
+    parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
     args = parser.parse_args(argv)
     method = methods.load(args.method)
-    used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
+    keys = ("prediction.batch_size", "backbone")
+    used = config.slice_config(config.from_argument(args.config), *keys)
     task = artifacts.task_record(args.data)
     if task["name"] != args.task:
         raise InputError(f"{args.data}: holds task {task['name']!r}, not {args.task!r}.")
@@ -118,14 +128,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         artifacts.write_table, "predictions", args.out, task=args.task, method=args.method
     )
     if not sets:
-        if distributed.is_first():
+        if args.done:
+            args.done.touch()
+        elif distributed.is_first():
             write(known, provenance=record())
         return
     from stages.core.backbone.load import load_backbone
+    from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    backbone.workers = worker_count(args.workers)
     origin = record(device=backbone.place)
-    with stopping.deferred() as told, Parts(args.out, origin, told) as parts:
+    with stopping.deferred() as told, Parts(args.out, origin, told, args.shard) as parts:
         found = predict(
             method,
             backbone,
@@ -136,7 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
         )
-    if distributed.is_first():
+    if args.done:
+        parts.finish(args.done)
+    elif distributed.is_first():
         write(known + found, provenance=origin)
         parts.remove()
 

@@ -3,7 +3,7 @@
 They are step 0 of every method's matrix, and what a sample gets that no router knows.
 
 Reads the test rows and the backbone; writes one text per row, with an empty expert set. A killed
-job goes on after its parts (``core.backbone.parts``).
+job goes on after its parts (``core.backbone.parts``), and several jobs can make them: ``--shard``.
 
     python -m stages.predict_backbone --data results/pocket/data/signs_ocr/test.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.backbone.parts import Parts
+from stages.core.backbone.parts import WHOLE, Parts, Shard
 from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ def predict_backbone(
     from stages.core.backbone.decoding import answer_rows
 
     ids, known = [row["sample_id"] for row in rows], parts.known(())
-    share = len(distributed.mine(parts.left((), ids)))
-    with tqdm(total=share, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
+    total = len(distributed.mine(parts.left((), ids))) // parts.shard.count
+    with tqdm(total=total, unit="sample", mininterval=5, disable=not distributed.is_first()) as bar:
         keep = parts.keeper((), bar)
-        found = answer_rows(backbone, backbone.model, rows, limits, batch_size, known, keep)
-    return [{"sample_id": name, "experts": [], "text": found[name]} for name in ids]
+        found = answer_rows(
+            backbone, backbone.model, rows, limits, batch_size, known, keep, parts.shard.share
+        )
+    done = [name for name in ids if name in found]
+    return [{"sample_id": name, "experts": [], "text": found[name]} for name in done]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,17 +57,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     for flag in ("--data", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--shard", type=Shard.of, default=WHOLE, help="such as 2/4: second of four")
+    parser.add_argument("--done", type=Path, help="made when a shard's parts are there, not --out")
+    parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
     args = parser.parse_args(argv)
-    used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
+    keys = ("prediction.batch_size", "backbone")
+    used = config.slice_config(config.from_argument(args.config), *keys)
     task = artifacts.task_record(args.data)
     rows = artifacts.read_table("data", args.data).to_pylist()
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    backbone.workers = worker_count(args.workers)
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
-    with stopping.deferred() as told, Parts(args.out, record, told) as parts:
+    with stopping.deferred() as told, Parts(args.out, record, told, args.shard) as parts:
         found = predict_backbone(
             backbone,
             rows,
@@ -72,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
         )
-    if not distributed.is_first():
+    if args.done:
+        parts.finish(args.done)
+    if args.done or not distributed.is_first():
         return
     artifacts.write_table(
         "predictions",

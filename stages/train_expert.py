@@ -168,7 +168,8 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     from stages.core.training.loader import worker_count
 
     workers = worker_count(args.workers)
-    backbone = load_backbone(args.backbone, used["backbone"])
+    sharding = used["training"].get("sharding", "none")
+    backbone = load_backbone(args.backbone, used["backbone"], sharding=sharding)
     if allocation:
         keys_there = {slot.key for slot in backbone.slots}
         decisions.check_fit(allocation, args.allocation, keys_there, used["expert"])

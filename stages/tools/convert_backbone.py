@@ -51,9 +51,7 @@ def convert_backbone(src: Path, dst: Path, shard_bytes: int = SHARD_BYTES) -> di
     content = _read_json(src / "config.json")
     config = published.native_config(content, str(src / "config.json"))
     shards = _shards(src)
-    names = published.target_names(
-        config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers
-    )
+    names = published.target_names(config)
     _check_tensors(_headers(shards), names, _native_shapes(config))
     draft = dst.with_name(f".{dst.name}.part")
     shutil.rmtree(draft, ignore_errors=True)

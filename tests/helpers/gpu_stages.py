@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from stages import extract_features, predict, predict_backbone, profile_gradients, train_expert
 from stages.core.base import cli, distributed
@@ -42,12 +43,17 @@ def answer(given: Path, out: Path) -> None:
     predict_backbone.main([*rows, "--config", json.dumps(CONFIG), "--out", file])
 
 
-def train(given: Path, out: Path) -> None:
+def train_sharded(given: Path, out: Path) -> None:
+    """An expert beside a language model that the processes divide."""
+    train(given, out, CONFIG | {"training": TRAINING | {"sharding": "fsdp"}})
+
+
+def train(given: Path, out: Path, config: dict[str, Any] = CONFIG) -> None:
     """An expert."""
     rows = ["--data", f"{given}/rows.parquet", "--backbone", f"{given}/backbone"]
     task = ["--method", "individual", "--task", "b", "--tasks", "a", "b", "--seed", "3"]
     files = ["--checkpoints", f"{out}/checkpoints", "--out", f"{out}/experts/b"]
-    train_expert.main([*rows, *task, *files, "--config", json.dumps(CONFIG)])
+    train_expert.main([*rows, *task, *files, "--config", json.dumps(config)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -85,7 +85,10 @@ def sentencepiece_ids(text, dummy_prefix=False):
 # --- weights --------------------------------------------------------------------------------
 
 
-def shapes(vocabulary):
+WITHOUT_BIAS = ("norm1", "norm2", "attn.qkv")  # in the large vision encoder, InternViT-6B's kind
+
+
+def shapes(vocabulary, large=False):
     """Shape of every published tensor."""
     found = {
         "language_model.model.tok_embeddings.weight": (vocabulary, WIDTH),
@@ -121,14 +124,18 @@ def shapes(vocabulary):
     }
     stacked |= {"mlp1.0": (4 * VISION,), "mlp1.1": (WIDTH, 4 * VISION), "mlp1.3": (WIDTH, WIDTH)}
     for name, shape in stacked.items():
-        found |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+        found[f"{name}.weight"] = shape
+        if not (large and name.endswith(WITHOUT_BIAS)):
+            found[f"{name}.bias"] = shape[:1]
     for block in range(VISION_LAYERS):
+        for norm in ("q_norm", "k_norm") if large else ():
+            found[f"vision_model.encoder.layers.{block}.attn.{norm}.weight"] = (VISION,)
         for scale in ("ls1", "ls2"):
             found[f"vision_model.encoder.layers.{block}.{scale}"] = (VISION,)
     return found
 
 
-def config(vocabulary):
+def config(vocabulary, large=False):
     """The published config.json."""
     vision = {
         "architectures": ["InternVisionModel"],
@@ -140,9 +147,9 @@ def config(vocabulary):
         "patch_size": PATCH,
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-6,
-        "norm_type": "layer_norm",
-        "qk_normalization": False,
-        "qkv_bias": True,
+        "norm_type": "rms_norm" if large else "layer_norm",
+        "qk_normalization": large,
+        "qkv_bias": not large,
     }
     language = {
         "architectures": ["InternLM2ForCausalLM"],
@@ -173,15 +180,15 @@ def config(vocabulary):
     }
 
 
-def write_published(folder, shards=2, dtype=torch.float32):
+def write_published(folder, shards=2, dtype=torch.float32, large=False):
     """Write the whole folder; returns its tensors by name."""
     folder.mkdir()
     vocabulary = write_tokenizer(folder)
-    (folder / "config.json").write_text(json.dumps(config(vocabulary)))
+    (folder / "config.json").write_text(json.dumps(config(vocabulary, large)))
     generator = torch.Generator().manual_seed(0)
     weights = {
         name: (0.25 * torch.randn(shape, generator=generator)).to(dtype)
-        for name, shape in shapes(vocabulary).items()
+        for name, shape in shapes(vocabulary, large).items()
     }
     write_weights(folder, weights, shards)
     return weights
@@ -221,11 +228,17 @@ def vision_states(weights, pixels):
         return weights[f"vision_model.{name}"]
 
     def linear(x, name):
-        return F.linear(x, get(f"{name}.weight"), get(f"{name}.bias"))
+        return F.linear(x, get(f"{name}.weight"), weights.get(f"vision_model.{name}.bias"))
+
+    def rms(x, name):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * get(f"{name}.weight")
 
     def norm(x, name):
+        if large:
+            return rms(x, name)
         return F.layer_norm(x, x.shape[-1:], get(f"{name}.weight"), get(f"{name}.bias"), 1e-6)
 
+    large = "vision_model.encoder.layers.0.norm1.bias" not in weights
     at = "embeddings.patch_embedding"
     cut = pixels.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # (N, 3, rows, columns, 14, 14)
     cut = cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
@@ -235,7 +248,10 @@ def vision_states(weights, pixels):
     for block in range(VISION_LAYERS):
         at = f"encoder.layers.{block}"
         qkv = linear(norm(x, f"{at}.norm1"), f"{at}.attn.qkv")
-        q, k, v = (heads(qkv[..., i * VISION : (i + 1) * VISION], VISION_HEADS) for i in range(3))
+        q, k, v = (qkv[..., i * VISION : (i + 1) * VISION] for i in range(3))
+        if large:  # over all heads together
+            q, k = rms(q, f"{at}.attn.q_norm"), rms(k, f"{at}.attn.k_norm")
+        q, k, v = (heads(part, VISION_HEADS) for part in (q, k, v))
         x = x + get(f"{at}.ls1") * linear(attend(q, k, v, causal=False), f"{at}.attn.proj")
         inner = F.gelu(linear(norm(x, f"{at}.norm2"), f"{at}.mlp.fc1"))
         x = x + get(f"{at}.ls2") * linear(inner, f"{at}.mlp.fc2")

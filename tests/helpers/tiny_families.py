@@ -127,6 +127,74 @@ IDEFICS_TOKENS |= {"image": "<image>"}
 IDEFICS_TOKENS |= {f"{r}{c}": f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)}
 
 
+def qwen3_vl(folder):
+    """Patches of 16 pixels; the second vision block's states join the language model's first."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    size = make_tokenizer(folder, QWEN_TOKENS, CHATML)
+    vision = {"depth": 2, "hidden_size": 24, "num_heads": 3, "intermediate_size": 64}
+    config = Qwen3VLConfig(
+        vision_config=vision
+        | {"out_hidden_size": 32, "num_position_embeddings": 16, "deepstack_visual_indexes": [1]},
+        text_config=_qwen_text(size) | {"head_dim": 8},
+        **_qwen_ids(),
+    )
+    limits = {"shortest_edge": QWEN3_LIMITS[0], "longest_edge": QWEN3_LIMITS[1]}
+    return Qwen3VLForConditionalGeneration(config), {"size": limits}
+
+
+QWEN3_LIMITS = 64 * 64, 32 * 32 * 9  # pixels
+GEMMA_TOKENS = {"pad": "<pad>", "bos": "<bos>", "eos": "<eos>", "end": "<end_of_turn>"}
+GEMMA_TOKENS |= {"start": "<start_of_turn>", "before": "<start_of_image>"}
+GEMMA_TOKENS |= {"after": "<end_of_image>", "image": "<image_soft_token>"}
+
+
+def gemma3(folder):
+    """SigLIP, 4 x 4 patches as four tokens; the first of the language model's blocks sees the
+    last 600 positions."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    size = make_tokenizer(folder, GEMMA_TOKENS, "unusable: {{ messages[0].content[0].type.x }}")
+    order = list(GEMMA_TOKENS)
+    vision = {"num_hidden_layers": 2, "image_size": 56, "patch_size": 14}
+    kinds = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 600}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "vocab_size": size}
+    config = Gemma3Config(
+        vision_config=WIDTHS | vision | {"vision_use_head": False},
+        text_config=TEXT | {"head_dim": 8} | kinds | special,
+        tie_word_embeddings=False,  # tied, a random model repeats its last token
+        mm_tokens_per_image=4,
+        boi_token_index=order.index("before"),
+        eoi_token_index=order.index("after"),
+        image_token_index=order.index("image"),
+    )
+    return Gemma3ForConditionalGeneration(config), {"size": {"height": 56, "width": 56}}
+
+
+ONEVISION_TOKENS = {"pad": "<|endoftext|>", "start": "<|im_start|>", "eos": "<|im_end|>"}
+ONEVISION_TOKENS |= {"image": "<image>", "video": "<video>"}
+
+
+def llava_onevision(folder):
+    """SigLIP, squares of four tokens; grids of more than two squares' tokens are scaled down."""
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+    unusable = "unusable: {{ messages[0].content[0].type.x }}"
+    size = make_tokenizer(folder, ONEVISION_TOKENS, unusable)
+    order = list(ONEVISION_TOKENS)
+    vision = {"num_hidden_layers": 2, "image_size": 28, "patch_size": 14, "vision_use_head": False}
+    config = LlavaOnevisionConfig(
+        vision_config=WIDTHS | vision | {"model_type": "siglip_vision_model"},
+        text_config=TEXT | {"model_type": "qwen2", "vocab_size": size, "bos_token_id": None},
+        image_token_index=order.index("image"),
+        video_token_index=order.index("video"),
+        image_grid_pinpoints=GRIDS,
+        vision_aspect_ratio="anyres_max_2",
+    )
+    squares = {"size": {"height": 28, "width": 28}}
+    return LlavaOnevisionForConditionalGeneration(config), squares
+
+
 def smolvlm(folder):
     """Tiles of 28 pixels, 2 x 2 patches, one token each."""
     from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
@@ -147,15 +215,20 @@ INTERN_TOKENS |= {"before": "<img>", "after": "</img>", "image": "<IMG_CONTEXT>"
 
 
 def internvl(text):
-    """Tiles of 28 pixels, one token each; the family's models differ in the language model."""
+    """Tiles of 28 pixels, one token each; the family's models differ in the language model.
+
+    Beside Llama the vision encoder is of the large models' kind.
+    """
 
     def make(folder):
         from transformers import InternVLConfig, InternVLForConditionalGeneration
 
         size = make_tokenizer(folder, INTERN_TOKENS, CHATML)
         vision = {"image_size": [28, 28], "patch_size": [14, 14], "num_hidden_layers": 2}
+        large = {"use_qk_norm": True, "norm_type": "rms_norm", "attention_bias": False}
+        large = large if text["model_type"] == "llama" else {}
         config = InternVLConfig(
-            vision_config=WIDTHS | vision | {"use_qk_norm": text["model_type"] == "llama"},
+            vision_config=WIDTHS | vision | large,
             text_config=TEXT | {"vocab_size": size, "bos_token_id": None} | text,
             image_token_id=list(INTERN_TOKENS).index("image"),
             image_seq_length=1,
@@ -170,10 +243,13 @@ MAKERS = {
     "internvl2_5": internvl({"model_type": "llama"}),
     "internvl3": internvl({"model_type": "qwen2"}),
     "internvl3_5": internvl({"model_type": "qwen3", "head_dim": 8}),
+    "gemma3": gemma3,
     "llava": llava,
     "llava_next": llava_next,
+    "llava_onevision": llava_onevision,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
     "smolvlm": smolvlm,
 }
 

@@ -137,6 +137,21 @@ def test_a_training_that_is_told_to_stop_saves_and_goes_on(
         assert resumed.read_bytes() == whole.read_bytes()
 
 
+def test_a_language_model_that_two_processes_divide_trains_the_same_expert(
+    given, outputs, tmp_path
+):
+    """Stopped and resumed on the way; to the last bit, in the same files."""
+    call = ["tests.helpers.told_to_stop", "train_sharded"]
+    assert launch(2, *call, "last", "SIGUSR1", given, tmp_path).returncode == 85
+    done = launch(2, *call, "nobody", "SIGUSR1", given, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole, divided = (sorted((f / "experts/b").iterdir()) for f in (outputs[1], tmp_path))
+    assert [path.name for path in divided] == [path.name for path in whole]
+    for one, other in zip(whole, divided, strict=True):
+        if one.name != "provenance.json":  # it names the key
+            assert other.read_bytes() == one.read_bytes()
+
+
 def test_a_prediction_that_is_told_to_stop_keeps_its_answers(given, outputs, tmp_path):
     """One of two processes is told in its second batch; one process answers the rest."""
     call = ["tests.helpers.told_to_stop", "answer"]
@@ -153,3 +168,14 @@ def test_one_process_that_dies_fails_the_job_with_its_own_error():
     done = launch(2, "tests.helpers.dying_worker")
     assert done.returncode != 0
     assert "error: row s7 of this process is bad." in done.stderr
+    assert done.stderr.endswith("error: process 1 of this job failed; what it said is above.\n")
+
+
+def test_one_process_that_is_killed_ends_the_job(given, tmp_path):
+    """In the middle of a training, whose other process waits for its gradients."""
+    call = ["tests.helpers.told_to_stop", "train", "last", "SIGKILL", given, tmp_path]
+    done = launch(2, *call)
+    assert done.returncode == 1
+    killed = "error: process 1 of this job was killed by SIGKILL, as when memory runs out.\n"
+    assert done.stderr.endswith(killed)
+    assert not (tmp_path / "experts" / "b").exists()

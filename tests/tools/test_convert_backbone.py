@@ -72,6 +72,18 @@ def test_the_native_model_computes_what_the_published_layout_says(published, nat
     torch.testing.assert_close(output.logits, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_the_large_vision_encoder_is_converted_too(tmp_path):
+    """RMS norms, also of queries and keys, and no biases there: InternVL2-26B's."""
+    weights = layout.write_published(tmp_path / "src", large=True)
+    convert_backbone(tmp_path / "src", tmp_path / "dst")
+    model = load_backbone(tmp_path / "dst", SETTINGS).model
+    pixels = torch.randn(2, 3, layout.IMAGE, layout.IMAGE, generator=torch.Generator())
+    with torch.no_grad():
+        states = layout.vision_states(weights, pixels)
+        tower = model.model.vision_tower(pixel_values=pixels).last_hidden_state
+    torch.testing.assert_close(tower, states, atol=1e-5, rtol=1e-5)
+
+
 def test_features_and_profile_run_on_the_converted_folder(published, native):
     rows = [make_row(i, "what is it?", "a thing") for i in range(2)]
     z = extract_features(native, rows, normalize=False, batch_size=2)
@@ -225,8 +237,12 @@ CONFIG_ERRORS = {
     "qwen": (lambda c: c["llm_config"].update(architectures=["Qwen2ForCausalLM"]), "Qwen2.*-hf"),
     "shuffle": (lambda c: c.update(ps_version="v1"), "config.json: ps_version is 'v1'"),
     "norm": (
-        lambda c: c["vision_config"].update(qk_normalization=True),
-        "qk_normalization is True",
+        lambda c: c["vision_config"].update(norm_type="rmsnorm"),
+        "vision_config.norm_type: unknown norm 'rmsnorm'. Did you mean 'rms_norm'",
+    ),
+    "epsilon": (
+        lambda c: c["vision_config"].update(qk_normalization=True, layer_norm_eps=1e-5),
+        "layer_norm_eps is 1e-05; with qk_normalization only 1e-06",
     ),
     "key": (lambda c: c["llm_config"].pop("rope_theta"), "'llm_config.rope_theta' is missing"),
     "rope": (

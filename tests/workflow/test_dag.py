@@ -47,6 +47,20 @@ def test_a_fresh_tree_has_each_job_once(fresh: Project) -> None:
     }
 
 
+def test_shards_of_a_prediction_are_jobs_that_the_prediction_waits_for(
+    fresh: Project, tmp_path
+) -> None:
+    changes = {"methods": ["individual"], "variants": {}, "prediction": {"shards": 3}}
+    jobs = reconfigured(fresh, tmp_path, **changes).plan()
+    counts = Counter(job.rule for job in jobs)
+    assert (counts["predict"], counts["predict_shard"]) == (3, 9)
+    assert (counts["predict_backbone"], counts["predict_backbone_shard"]) == (3, 9)
+    for job in jobs:
+        if job.rule.startswith("predict"):
+            waited = [path for path in job.input if ".shard" in path]
+            assert len(waited) == (0 if job.rule.endswith("_shard") else 3)
+
+
 def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> None:
     project = reconfigured(fresh, tmp_path, methods=["seq_ft", "zero_shot"], variants={})
     rules = {job.rule for job in project.plan()}

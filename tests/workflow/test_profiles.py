@@ -1,5 +1,6 @@
 """What the profiles make of the environment of their user."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ GPU_RULES = (
     "profile_gradients",
     "train_expert",
     "predict_backbone",
+    "predict_backbone_shard",
     "predict",
+    "predict_shard",
 )
 NAMES = (
     "ACCOUNT",
@@ -76,7 +79,10 @@ def test_gpu_rules_of_the_profile_are_those_that_ask_for_gpus() -> None:
     rules = Path("workflow/rules")
     asking = set()
     for file in rules.glob("*.smk"):
-        for block in file.read_text().split("\nrule ")[1:]:
+        text = file.read_text()
+        for block in text.split("\nrule ")[1:]:
             if "gpu=GPUS" in block:
                 asking.add(block.split(":")[0])
+        copies = re.findall(r"^use rule (\w+) as (\w+) with", text, re.MULTILINE)
+        asking |= {copy for rule, copy in copies if rule in asking}
     assert asking == set(GPU_RULES)

@@ -26,6 +26,9 @@ except InputError as error:
 ROOT = f"{os.path.normpath(config['output'])}/{config['stream']}"
 SUMMARY = f"{ROOT}/sweeps/{config['sweep']}" if config["sweep"] else ROOT
 GPUS = config["gpus"]
+# A training job on several nodes: one task per node, which the stage itself starts with srun. (With
+# "mpi" the executor starts none, and "tasks_per_gpu" keeps "tasks" from being taken per GPU.)
+SPREAD = {"mpi": "srun", "tasks": GPUS["nodes"], "tasks_per_gpu": 0} if GPUS["nodes"] > 1 else {}
 
 
 wildcard_constraints:
@@ -33,6 +36,7 @@ wildcard_constraints:
     place=r"(seed\d+/)?([A-Za-z0-9_]+/)?",
     task="|".join(config["tasks"]),
     split="train|test",
+    shard=r"\d+",
 
 
 # --- whose job it is ---
@@ -86,6 +90,25 @@ def made(stage, name):
     entry = STAGES[stage]
     root = SUMMARY if entry.summary else ROOT
     return f"{root}/{_place(stage)}{entry.writes[name].path}"
+
+
+def shard_of(stage):
+    """Output: the file that says that a shard of a stage's answers is there."""
+    folder, name = os.path.split(made(stage, next(iter(STAGES[stage].writes))))
+    return f"{folder}/.{name}.shard{{shard}}"
+
+
+def shards_of(stage):
+    """Input: all shards of a stage's answers; none where one job gives them."""
+    count = config["prediction"]["shards"]
+    numbers = range(1, count + 1) if count > 1 else []
+    return [shard_of(stage).replace("{shard}", str(number)) for number in numbers]
+
+
+def shard_flags(wildcards, output):
+    """The flags of a job that gives a shard."""
+    count = config["prediction"]["shards"]
+    return ["--shard", f"{wildcards.shard}/{count}", "--done", output[0]]
 
 
 def log_of(stage):

@@ -84,6 +84,7 @@ rule extract_features:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
         runtime=120,
     params:
@@ -93,4 +94,5 @@ rule extract_features:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
         " --rows {input.rows:q} --backbone {params.backbone:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --config {params.config:q} --workers {resources.loader_workers}"
+        " --out {output:q} > {log:q} 2>&1"

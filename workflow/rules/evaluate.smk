@@ -33,6 +33,7 @@ rule predict_backbone:
     input:
         backbone=BACKBONE_FILES,
         data=of("predict_backbone", "test_rows"),
+        shards=shards_of("predict_backbone"),
     output:
         made("predict_backbone", "backbone_predictions"),
     log:
@@ -42,16 +43,37 @@ rule predict_backbone:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
         runtime=720,
     params:
         backbone=backbone,
         config=config_of("predict_backbone"),
+        out=lambda wildcards, output: output[0],
+        shard=[],
         source=source_of("predict_backbone"),
     shell:
         "exec python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
-        " --data {input.data:q} --backbone {params.backbone:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --data {input.data:q} --backbone {params.backbone:q} {params.shard:q}"
+        " --config {params.config:q} --workers {resources.loader_workers}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+# One of several jobs that divide the samples: its answers stay beside the file to come, and the
+# job above joins them.
+use rule predict_backbone as predict_backbone_shard with:
+    input:
+        backbone=BACKBONE_FILES,
+        data=of("predict_backbone", "test_rows"),
+    output:
+        temp(shard_of("predict_backbone")),
+    log:
+        log_of("predict_backbone").replace(".log", ".shard{shard}.log"),
+    benchmark:
+        benchmark_of("predict_backbone").replace(".tsv", ".shard{shard}.tsv")
+    params:
+        out=made("predict_backbone", "backbone_predictions"),
+        shard=shard_flags,
 
 
 rule predict:
@@ -61,6 +83,7 @@ rule predict:
         routes=of("predict", "routes"),
         untouched=of("predict", "backbone_predictions"),
         states=of("predict", "expert"),
+        shards=shards_of("predict"),
     output:
         made("predict", "predictions"),
     log:
@@ -70,6 +93,7 @@ rule predict:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
         runtime=720,
     params:
@@ -77,10 +101,31 @@ rule predict:
         config=config_of("predict"),
         flags=given("states"),
         method=method_of,
+        out=lambda wildcards, output: output[0],
+        shard=[],
         source=source_with_method("predict"),
     shell:
         "exec python -m stages.core.base.launch {resources.gpu} stages.predict"
         " --method {params.method:q} --task {wildcards.task:q}"
         " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
-        " --untouched {input.untouched:q} {params.flags:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --untouched {input.untouched:q} {params.flags:q} {params.shard:q}"
+        " --config {params.config:q} --workers {resources.loader_workers}"
+        " --out {params.out:q} > {log:q} 2>&1"
+
+
+use rule predict as predict_shard with:
+    input:
+        backbone=BACKBONE_FILES,
+        data=of("predict", "test_rows"),
+        routes=of("predict", "routes"),
+        untouched=of("predict", "backbone_predictions"),
+        states=of("predict", "expert"),
+    output:
+        temp(shard_of("predict")),
+    log:
+        log_of("predict").replace(".log", ".shard{shard}.log"),
+    benchmark:
+        benchmark_of("predict").replace(".tsv", ".shard{shard}.tsv")
+    params:
+        out=made("predict", "predictions"),
+        shard=shard_flags,

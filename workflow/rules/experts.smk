@@ -20,11 +20,13 @@ rule train_expert:
     benchmark:
         benchmark_of("train_expert")
     resources:
+        **SPREAD,
+        nodes=GPUS["nodes"],
         gpu=GPUS["training"],
-        cpus_per_task=8 * GPUS["training"],
+        cpus_per_task=8 * GPUS["training"] // GPUS["nodes"],
         loader_workers=config["loader"]["workers"],
         report_to=config["training"]["report_to"],
-        mem_mb=32000 * GPUS["training"],
+        mem_mb=32000 * GPUS["training"] // GPUS["nodes"],
         runtime=720,
     params:
         backbone=backbone,
@@ -36,7 +38,8 @@ rule train_expert:
         source=source_with_method("train_expert"),
         tasks=so_far,
     shell:
-        "exec python -m stages.core.base.launch {resources.gpu} stages.train_expert"
+        "exec python -m stages.core.base.launch {resources.gpu} --nodes {resources.nodes}"
+        " --cpus {resources.cpus_per_task} stages.train_expert"
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
         " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"

@@ -15,6 +15,7 @@ rule profile_gradients:
     resources:
         gpu=GPUS["inference"],
         cpus_per_task=4 * GPUS["inference"],
+        loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
         runtime=120,
     params:
@@ -24,7 +25,8 @@ rule profile_gradients:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.profile_gradients"
         " --subset {input.subset:q} --backbone {params.backbone:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --config {params.config:q} --workers {resources.loader_workers}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule allocate_experts:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.backbone.losses import IMAGE_INPUTS
 from stages.core.backbone.prompts import Prompter
 from stages.core.base import distributed
+from stages.core.base.ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ def answer_rows(
     batch_size: int,
     known: dict[str, str],
     done: Callable[[dict[str, str]], Any],
+    share: slice = slice(None),
 ) -> dict[str, str]:
     """Answer rows in batches of similar length; return texts by sample id.
 
@@ -55,15 +57,19 @@ def answer_rows(
     Args:
         known: texts of whole batches that an earlier job answered; they are not made again.
         done: gets the texts of each finished batch.
+        share: the batches to answer; with some only, the others' rows have no text.
     """
-    prompter, found, ahead = backbone.prompter, {}, limits["max_new_tokens"]
+    prompter, found, longest = backbone.prompter, {}, limits["max_new_tokens"]
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    for part in distributed.mine([part for part in batches if part[0]["sample_id"] not in known]):
-        batch = prompter.collate(
-            [prompter.generation_example(row, ahead) for row in part], side="left"
-        )
-        answers = generate(model, prompter, backbone.to_device(batch), limits)
+    left = distributed.mine([part for part in batches[share] if part[0]["sample_id"] not in known])
+
+    def examples(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [prompter.generation_example(row, longest) for row in part]
+
+    for part, made in ahead(left, examples, backbone.workers):
+        batch = backbone.to_device(prompter.collate(made, side="left"))
+        answers = generate(model, prompter, batch, limits)
         texts = {row["sample_id"]: text for row, text in zip(part, answers, strict=True)}
         found |= texts
         done(texts)

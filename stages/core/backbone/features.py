@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.generic_prompts import PROMPTS
 from stages.core.base import distributed
+from stages.core.base.ahead import ahead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,12 @@ def extract_features(
 
     with torch.inference_mode():
         vision = _in_batches(
-            rows, batch_size, lambda part: _of_images(backbone, part, style), vision_width
+            rows,
+            batch_size,
+            lambda part: _of_images(backbone, part, style),
+            vision_width,
+            backbone.prompter.thumbnail,
+            backbone.workers,
         )
         if style == "max":
             said = _in_batches(every, batch_size, of_texts, text_width)
@@ -143,12 +149,12 @@ def _unit(z: np.ndarray) -> np.ndarray:
     return z / np.where(length > 0, length, 1)
 
 
-def _of_images(backbone: Backbone, rows: Sequence[dict[str, Any]], style: str) -> np.ndarray:
+def _of_images(backbone: Backbone, tiles: Sequence[Tensor | None], style: str) -> np.ndarray:
+    """Of rows' thumbnails; zeros where there is none."""
     import numpy as np
     import torch
 
-    found = np.zeros((len(rows), feature_sizes(backbone)[0]), dtype=np.float32)
-    tiles = [backbone.prompter.thumbnail(row) for row in rows]
+    found = np.zeros((len(tiles), feature_sizes(backbone)[0]), dtype=np.float32)
     seen = [i for i, tile in enumerate(tiles) if tile is not None]
     if seen:
         stacked = backbone.to_device({"pixel_values": torch.cat([tiles[i] for i in seen])})
@@ -157,16 +163,29 @@ def _of_images(backbone: Backbone, rows: Sequence[dict[str, Any]], style: str) -
 
 
 def _in_batches(
-    items: Sequence[Any], size: int, features: Callable[[Sequence[Any]], np.ndarray], width: int
+    items: Sequence[Any],
+    size: int,
+    features: Callable[[Sequence[Any]], np.ndarray],
+    width: int,
+    prepare: Callable[[Any], Any] | None = None,
+    workers: int = 0,
 ) -> np.ndarray:
-    """Features of all items ``(n, width)``, whose batches are divided among the processes."""
+    """Features of all items ``(n, width)``, whose batches are divided among the processes.
+
+    Args:
+        prepare: item -> what ``features`` takes of it, done by so many ``workers`` ahead.
+    """
     import numpy as np
 
     found = np.zeros((len(items), width), dtype=np.float32)
     parts: list[range] = distributed.mine(
         [range(len(items))[i : i + size] for i in range(0, len(items), size)]
     )
-    mine = [(list(part), features([items[i] for i in part])) for part in parts]
+
+    def prepared(part: range) -> list[Any]:
+        return [prepare(items[i]) if prepare else items[i] for i in part]
+
+    mine = [(list(part), features(made)) for part, made in ahead(parts, prepared, workers)]
     for done in distributed.gather(mine):
         for part, values in done:
             found[part] = values

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone import quantization
 from stages.core.backbone.families import registry as families
 from stages.core.backbone.folder import check_folder, read_object
 from stages.core.backbone.prompts import Prompter
+from stages.core.backbone.sharding import shard
 from stages.core.backbone.slots import Slot, find_slots
 from stages.core.base import distributed
 from stages.core.base.errors import InputError, first_line
@@ -34,6 +36,7 @@ class Backbone:
     slots: list[Slot]
     device: torch.device
     path: str
+    workers: int = 0  # processes that prepare the next rows
 
     @property
     def place(self) -> str:
@@ -124,14 +127,16 @@ def local_folder(path: str | Path, revision: str | None) -> Path:
 
 
 def load_backbone(
-    path: str | Path, settings: dict[str, Any], device: str | None = None
+    path: str | Path, settings: dict[str, Any], device: str | None = None, sharding: str = "none"
 ) -> Backbone:
     """Load a native ``transformers`` image-text-to-text model, frozen, in eval mode.
 
     Args:
         path: local folder, or the id of a hub model.
-        settings: the config's ``backbone`` section (revision, dtype, image_size, max_tiles).
+        settings: the config's ``backbone`` section (revision, dtype, quantization, image_size,
+            max_tiles).
         device: such as ``cpu`` or ``cuda:1``; None is :func:`pick_device`'s.
+        sharding: ``fsdp`` divides the language model among the processes, see ``sharding``.
 
     Raises:
         InputError: missing or damaged files, weights that do not fit or are not finite, an
@@ -147,10 +152,14 @@ def load_backbone(
     place = pick_device() if device is None else named_device(device)
     distributed.connect()
     model = _pretrained(path, folder, settings, place)
-    model.requires_grad_(False).eval().to(place)
+    model.requires_grad_(False).eval()
+    images = families.load(folder, model.config, settings)
+    if sharding == "fsdp":
+        shard(images.language_model(model), place)
+    model.to(place)
     # torch copies the whole head once per row for a strided (B, 1, d), as the prefill's last is
     model.get_output_embeddings().register_forward_pre_hook(lambda _, given: given[0].contiguous())
-    prompter = load_prompter(folder, families.load(folder, model.config, settings))
+    prompter = load_prompter(folder, images)
     prompter.max_length = settings.get("max_length")
     model.generation_config = greedy(prompter.tokenizer, folder)
     return Backbone(model, prompter, find_slots(model), place, str(path))
@@ -163,18 +172,21 @@ def _pretrained(
     from transformers import AutoModelForImageTextToText, GenerationConfig
     from transformers.utils import logging
 
+    dtype = _pick_dtype(settings["dtype"], device)
+    quantized = quantization.options(settings.get("quantization", "none"), device, dtype)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what its report says is an error here
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=_pick_dtype(settings["dtype"], device),
+            dtype=dtype,
             # on CPUs and at our lengths plain attention is a sixth faster per training step
             attn_implementation="eager" if device.type == "cpu" else None,
             use_safetensors=True,
             generation_config=GenerationConfig(),  # the folder's is not read, see ``greedy``
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **quantized,
         )
     except Exception as error:  # a wrong config.json fails anywhere in transformers
         raise InputError(f"backbone {path}: cannot be loaded: {first_line(error)}") from None

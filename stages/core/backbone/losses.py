@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 # of any family
-IMAGE_INPUTS = ("pixel_values", "image_sizes", "image_grid_thw", "mm_token_type_ids")
+IMAGE_INPUTS = (
+    "pixel_values",
+    "image_sizes",
+    "image_grid_thw",
+    "batch_num_images",
+    "mm_token_type_ids",
+    "token_type_ids",
+)
 
 
 def token_losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

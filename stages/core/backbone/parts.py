@@ -1,15 +1,18 @@
 """Answers of a prediction that is not finished, as parts beside the file that it will become.
 
 A killed job that starts again reads them and answers the rest. Snakemake removes the output of a
-failed job, so parts lie in a folder of their own, ``.NAME.parts``.
+failed job, so parts lie in a folder of their own, ``.NAME.parts``. Several jobs can fill it at a
+time, each with its shard of the batches; the job that makes the file answers what is left.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,34 @@ if TYPE_CHECKING:
 SECONDS = 60  # between two parts of a process: what a killed job answers again
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One of several jobs that divide a task's batches."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def of(cls, text: str) -> Shard:
+        """From ``2/4``, the second of four.
+
+        Raises:
+            InputError: another form, or a number beyond the count.
+        """
+        found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+        if not found or int(found[1]) > int(found[2]):
+            raise InputError(f"--shard {text!r}: give number/count, such as 2/4.")
+        return cls(int(found[1]), int(found[2]))
+
+    @property
+    def share(self) -> slice:
+        """The job's among all batches."""
+        return slice(self.number - 1, None, self.count)
+
+
+WHOLE = Shard()
+
+
 class Parts:
     """The answers that are there, by expert set and sample, and those that wait to be written.
 
@@ -30,14 +61,21 @@ class Parts:
     ``with`` ends in an error.
     """
 
-    def __init__(self, out: Path, fingerprint: dict[str, Any], told: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        out: Path,
+        fingerprint: dict[str, Any],
+        told: Sequence[int] = (),
+        shard: Shard = WHOLE,
+    ) -> None:
         """Read the parts of ``out``; delete those of other inputs, settings or code.
 
         Args:
             fingerprint: what identifies the run; every part holds it.
             told: where the signals that tell the job to stop arrive.
+            shard: the batches that are this job's.
         """
-        self.out, self.told = out, told
+        self.out, self.told, self.shard = out, told, shard
         self.folder = out.with_name(f".{out.name}.parts")
         self.fingerprint = fingerprint
         if distributed.is_first():
@@ -67,7 +105,7 @@ class Parts:
         for file in self._files():
             if not self._is_mine(file):
                 print(f"{file}: made from other inputs, settings or code; deleted.", flush=True)
-                file.unlink()
+                file.unlink(missing_ok=True)  # another shard's job may have been faster
 
     def _is_mine(self, file: Path) -> bool:
         """Whether a part is whole and of this run."""
@@ -110,10 +148,18 @@ class Parts:
     def write(self) -> None:
         """Write what waits as a part."""
         if self.waiting:
-            file = self.folder / f"{self.count:06d}-{distributed.rank()}.parquet"
+            name = f"{self.count:06d}-{self.shard.number}-{distributed.rank()}.parquet"
+            file = self.folder / name
             artifacts.write_table("predictions", file, self.waiting, provenance=self.fingerprint)
             self.count += 1
         self.waiting, self.written = [], time.monotonic()
+
+    def finish(self, done: Path) -> None:
+        """Write what waits and make the empty file that says that a shard's answers are there."""
+        self.write()
+        distributed.wait()
+        if distributed.is_first():
+            done.touch()
 
     def remove(self) -> None:
         """Delete all parts, once the whole file is there."""

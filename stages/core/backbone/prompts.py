@@ -159,7 +159,7 @@ class Prompter:
             sizes = [(row["width"], row["height"])]
         else:
             sizes = [open_rgb(image).size for image in row["images"]]
-        return [self.images.tile_count(*size) for size in sizes]
+        return self.images.tile_counts(sizes)
 
     def pixel_values(self, row: dict[str, Any]) -> Any:
         """A row's images as its family takes them (tiles: uint8 ``(tiles, 3, tile, tile)``);

@@ -2,7 +2,8 @@
 
 InternLM2 is a Llama under other names whose query, key and value rows lie in one matrix, group by
 group: ``[kv heads][queries of the group, key, value][head size]``. InternViT is transformers'
-InternVL vision tower with query, key and value stacked. Everything here works on configurations,
+InternVL vision tower with query, key and value stacked. InternViT-6B (InternVL2-26B) has
+RMS norms, also of queries and keys, and no biases there. Everything here works on configurations,
 names and single tensors; nothing reads a checkpoint.
 """
 
@@ -41,12 +42,11 @@ SUPPORTED = {  # key of the published config.json -> the only value whose comput
     "select_layer": -1,
     "template": "internlm2-chat",
     "vision_config.architectures": ["InternVisionModel"],
-    "vision_config.norm_type": "layer_norm",
-    "vision_config.qk_normalization": False,
-    "vision_config.qkv_bias": True,
 }
 OPTIONAL = {"llm_config.tie_word_embeddings", "pad2square", "select_layer"}  # default as above
 ROPE_TYPES = ("default", "linear", "dynamic")
+NORMS = ("layer_norm", "rms_norm")  # of InternViT-300M and of InternViT-6B
+QK_NORM_EPS = 1e-6  # the native tower's only one
 
 WHOLE = {
     "language_model.model.tok_embeddings.weight": "model.language_model.embed_tokens.weight",
@@ -105,7 +105,7 @@ def native_config(published: dict[str, Any], where: str) -> Any:
 
     Raises:
         InputError: a missing key, or a variant with another computation (other language model,
-            query/key normalisation, biases, another pixel shuffle, ...).
+            another norm, another pixel shuffle, ...).
     """
     from transformers import InternVLConfig
 
@@ -114,15 +114,15 @@ def native_config(published: dict[str, Any], where: str) -> Any:
         if found != wanted:
             raise InputError(
                 f"{where}: {key} is {found!r}; only {wanted!r} can be converted (InternVL2 and 2.5 "
-                "with InternLM2 and InternViT-300M). Models with a Qwen2 language model have "
-                "native checkpoints (names ending in -hf)."
+                "with InternLM2). Models with a Qwen2 language model have native checkpoints "
+                "(names ending in -hf)."
             )
 
     def get(key: str, *default: Any) -> Any:
         return _look_up(published, key, where, *default)
 
     ratio, tile = get("downsample_ratio"), get("force_image_size")
-    vision = _vision_config(get)
+    vision = _vision_config(get, where)
     return InternVLConfig(
         vision_config=vision,
         text_config=_text_config(get, where),
@@ -134,7 +134,7 @@ def native_config(published: dict[str, Any], where: str) -> Any:
     )
 
 
-def _vision_config(get: Any) -> dict[str, Any]:
+def _vision_config(get: Any, where: str) -> dict[str, Any]:
     same = (
         "hidden_size",
         "intermediate_size",
@@ -145,11 +145,19 @@ def _vision_config(get: Any) -> dict[str, Any]:
         "image_size",
         "patch_size",
     )
+    norm, epsilon = get("vision_config.norm_type"), get("vision_config.layer_norm_eps")
+    if norm not in NORMS:
+        raise unknown("norm", norm, NORMS, f"{where}: vision_config.norm_type")
+    if (normed := get("vision_config.qk_normalization")) and epsilon != QK_NORM_EPS:
+        raise InputError(
+            f"{where}: vision_config.layer_norm_eps is {epsilon}; with qk_normalization only "
+            f"{QK_NORM_EPS} can be converted."
+        )
     return {
         **{key: get(f"vision_config.{key}") for key in same},
-        "attention_bias": True,
-        "norm_type": "layer_norm",
-        "use_qk_norm": False,
+        "attention_bias": get("vision_config.qkv_bias"),
+        "norm_type": norm,
+        "use_qk_norm": normed,
         "use_mean_pooling": True,  # native for: no LayerNorm after the last block
     }
 
@@ -184,35 +192,43 @@ def _text_config(get: Any, where: str) -> dict[str, Any]:
 # --- tensors --------------------------------------------------------------------------------
 
 
-def target_names(language_layers: int, vision_layers: int) -> dict[str, tuple[str, ...]]:
-    """Published tensor name -> native names; a fused tensor has three (query, key, value)."""
+def target_names(config: Any) -> Names:
+    """Published tensor name -> native names; a fused tensor has three (query, key, value).
+
+    Args:
+        config: of :func:`native_config`.
+    """
     names: Names = {source: (target,) for source, target in WHOLE.items()}
     patches = "model.vision_tower.embeddings.patch_embeddings.projection"
     for kind in PARAMETERS:
         names[f"vision_model.embeddings.patch_embedding.{kind}"] = (f"{patches}.{kind}",)
         for source, target in PROJECTOR.items():
             names[f"mlp1.{source}.{kind}"] = (f"model.multi_modal_projector.{target}.{kind}",)
-    for block in range(language_layers):
+    for block in range(config.text_config.num_hidden_layers):
         old, new = f"language_model.model.layers.{block}", f"model.language_model.layers.{block}"
         fused = tuple(f"{new}.self_attn.{linear}.weight" for linear in QKV)
         names[f"{old}.attention.wqkv.weight"] = fused
         for source, target in LANGUAGE_LAYER.items():
             names[f"{old}.{source}.weight"] = (f"{new}.{target}.weight",)
-    for block in range(vision_layers):
-        names |= _vision_layer_names(block)
+    for block in range(config.vision_config.num_hidden_layers):
+        names |= _vision_layer_names(block, config.vision_config)
     return names
 
 
-def _vision_layer_names(block: int) -> dict[str, tuple[str, ...]]:
+def _vision_layer_names(block: int, config: Any) -> Names:
     old, new = f"vision_model.encoder.layers.{block}", f"model.vision_tower.encoder.layer.{block}"
     names: Names = {
         f"{old}.{scale}": (f"{new}.{target}",) for scale, target in LAYER_SCALES.items()
     }
-    for kind in PARAMETERS:
-        fused = tuple(f"{new}.attention.{linear}.{kind}" for linear in QKV)
-        names[f"{old}.attn.qkv.{kind}"] = fused
-        for source, target in VISION_LAYER.items():
-            names[f"{old}.{source}.{kind}"] = (f"{new}.{target}.{kind}",)
+    without_bias = {"attn.qkv"} if not config.attention_bias else set()
+    without_bias |= {"norm1", "norm2"} if config.norm_type == "rms_norm" else set()
+    targets = {"attn.qkv": tuple(f"attention.{linear}" for linear in QKV)}
+    targets |= {source: (target,) for source, target in VISION_LAYER.items()}
+    for source, found in targets.items():
+        for kind in PARAMETERS[: 1 if source in without_bias else 2]:
+            names[f"{old}.{source}.{kind}"] = tuple(f"{new}.{target}.{kind}" for target in found)
+    for norm in ("q_norm", "k_norm") if config.use_qk_norm else ():
+        names[f"{old}.attn.{norm}.weight"] = (f"{new}.attention.{norm}.weight",)
     return names
 
 

@@ -79,7 +79,9 @@ def find_slots(model: "nn.Module") -> list[Slot]:
         match = _ATTENTION.search(name)
         kind = match and next((k for k, names in _KIND.items() if match["linear"] in names), None)
         if tower and kind:
-            found[tower, int(match["block"]), kind].append((name, tuple(linear.weight.shape)))
+            found[tower, int(match["block"]), kind].append(
+                (name, (linear.out_features, linear.in_features))
+            )
     for tower in TOWERS:
         if not any(key[0] == tower for key in found):
             shapes = sorted({re.sub(r"\.\d+\.", ".N.", name) for name, _ in linears})

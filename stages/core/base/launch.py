@@ -3,15 +3,21 @@
     python -m stages.core.base.launch 2 stages.train_expert --method dmole ...
 
 With one that is ``python -m stages.train_expert ...`` (on the CPU where there is no GPU), with more
-``torchrun``, on the CPU only where ``CUDA_VISIBLE_DEVICES`` is set and empty. A SLURM job has the
-GPUs it asked for. Elsewhere, also in a SLURM job that runs many stages, each stage takes free ones:
-a locked file per GPU says that it is in use, until the process ends, however it ends.
+``torchrun``, on the CPU only where ``CUDA_VISIBLE_DEVICES`` is set and empty. On several nodes of a
+SLURM job (``--nodes``) ``srun`` starts a torchrun each; the processes are divided evenly and find
+each other at this node.
+
+A SLURM job has the GPUs it asked for. Elsewhere, also in a SLURM job that runs many stages, each
+stage takes free ones: a locked file per GPU says that it is in use, until the process ends, however
+it ends.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -31,6 +37,41 @@ def command(processes: int, module: str, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", module, *arguments]
     torchrun = ["stages.core.base.torchrun", "--standalone", f"--nproc-per-node={processes}"]
     return [sys.executable, "-m", *torchrun, "-m", module, *arguments]
+
+
+def command_on_nodes(
+    processes: int, nodes: int, cpus: int, module: str, arguments: Sequence[str]
+) -> list[str]:
+    """The command line that runs a stage in so many processes, on all nodes of this SLURM job.
+
+    Args:
+        cpus: of each node.
+
+    Raises:
+        InputError: no SLURM job, or processes that the nodes cannot share evenly.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        raise InputError(f"gpus.nodes {nodes}: needs a SLURM job; set it to 1 on a single machine.")
+    if processes % nodes:
+        raise InputError(
+            f"{processes} GPUs asked for on {nodes} nodes: gpus.training must be a multiple of "
+            "gpus.nodes."
+        )
+    host, port = socket.gethostname(), free_port()
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    srun += [f"--cpus-per-task={cpus}", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    place = [f"--nnodes={nodes}", f"--nproc-per-node={processes // nodes}", f"--rdzv-id={job}"]
+    place += ["--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port}"]
+    torchrun = [sys.executable, "-m", "stages.core.base.torchrun", *place]
+    return [*srun, *torchrun, "-m", module, *arguments]
+
+
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def visible_gpus() -> list[str]:
@@ -90,8 +131,17 @@ def _lock(gpu: str) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line; does not return."""
-    count, module, *arguments = sys.argv[1:] if argv is None else argv
-    processes = int(count)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("processes", type=int, help="on all nodes together")
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--cpus", type=int, default=1, help="of each of several nodes")
+    parser.add_argument("module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    args = parser.parse_args(argv)
+    processes, module, arguments = args.processes, args.module, args.arguments
+    if args.nodes > 1:
+        line = command_on_nodes(processes, args.nodes, args.cpus, module, arguments)
+        os.execvp(line[0], line)
     gpus = visible_gpus()
     its_own = "SLURM_JOB_ID" in os.environ and len(gpus) == processes
     if not on_cpu(gpus, processes) and not its_own:

@@ -2,13 +2,16 @@
 
     python -m stages.core.base.torchrun --nproc-per-node=2 -m stages.train_expert ...
 
-Also passes SIGUSR1 on, gives the processes time to save, and ends with their exit code.
+Also passes SIGUSR1 on, gives the processes time to save, and ends with their exit code. When one
+dies, the others end within half a minute, and the last line says which it was.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stages.core.base import stopping
 
@@ -33,7 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ChildFailedError as error:
         if stopping.EXIT_CODE in (failure.exitcode for failure in error.failures.values()):
             sys.exit(stopping.EXIT_CODE)
-        raise
+        print(f"error: {first_death(error.failures)}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def first_death(failures: Mapping[int, Any]) -> str:
+    """Which process of a job died first, and how: one that was killed takes others with it.
+
+    Args:
+        failures: torch's records by process.
+    """
+    rank, died = min(failures.items(), key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
+    if died.exitcode > 0:
+        return f"process {rank} of this job failed; what it said is above."
+    name = signal.Signals(-died.exitcode).name
+    memory = ", as when memory runs out" if name == "SIGKILL" else ""
+    return f"process {rank} of this job was killed by {name}{memory}."
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import distributed
+from stages.core.base.ahead import ahead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,9 +70,13 @@ def _accumulate(
     from stages.core.backbone.losses import sample_losses, token_losses
 
     prompter, total, weight = backbone.prompter, 0.0, 0
-    for start in range(0, len(rows), batch_size):
-        examples = [prompter.training_example(row) for row in rows[start : start + batch_size]]
-        batch = backbone.to_device(prompter.collate(examples))
+    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+    def examples(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [prompter.training_example(row) for row in part]
+
+    for _, made in ahead(parts, examples, backbone.workers):
+        batch = backbone.to_device(prompter.collate(made))
         if loss == "sample_mean":
             losses = sample_losses(backbone.model, batch)
         else:

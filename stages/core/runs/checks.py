@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.core.backbone import quantization
 from stages.core.base.config import UNTRACKED
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_decision
@@ -31,6 +32,8 @@ def check_runs(runs: Runs) -> None:
     check_installed(config["training"]["report_to"])
     for name in ("", *config["variants"]):
         _check_batches(runs, name)
+        changed = runs.config_of(name)
+        quantization.check(changed["backbone"]["quantization"], changed["training"]["sharding"])
         _check_overrides(runs, name)
     for task in config["training"]["per_task"]:
         if task not in config["tasks"]:
@@ -99,7 +102,10 @@ def _check_output(folder: Path) -> None:
 
 def _check_batches(runs: Runs, name: str) -> None:
     """Of a variant, or of the plain configuration ('')."""
-    training, processes = runs.config_of(name)["training"], runs.config["gpus"]["training"]
+    training, gpus = runs.config_of(name)["training"], runs.config["gpus"]
+    processes = gpus["training"]
+    if processes % gpus["nodes"]:
+        raise InputError(f"gpus.training {processes}: must be a multiple of gpus.nodes.")
     place = f"variants.{name}: training" if name else "training"
     micro_batch_size(training, processes, place)
     for task, changes in training["per_task"].items():

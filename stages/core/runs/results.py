@@ -198,9 +198,10 @@ def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:
     for stage, entry in STAGES.items():
         for name in entry.writes:
             for scope, task, _ in sheet.files(name):
-                path = sheet.root / "benchmarks" / rule_of(stage) / scope / f"{task}.tsv"
-                if path.is_file():
-                    found[rule_of(stage)][path] = Scope.parse(scope)
+                folder = sheet.root / "benchmarks" / rule_of(stage) / scope
+                for path in (folder / f"{task}.tsv", *folder.glob(f"{task}.shard*.tsv")):
+                    if path.is_file():
+                        found[rule_of(stage)][path] = Scope.parse(scope)
     return {
         rule: [
             _job(row, path) | {"scope": scope}

@@ -32,13 +32,14 @@ from stages.core.runs.stage import (
     where,
 )
 
-BACKBONE_KEYS = (
+WHOLE_KEYS = (
     "backbone.revision",
     "backbone.dtype",
     "backbone.image_size",
     "backbone.max_tiles",
     "backbone.max_length",
 )
+BACKBONE_KEYS = (*WHOLE_KEYS, "backbone.quantization")
 
 ALLOCATION_KEYS = (
     "budget",
@@ -71,7 +72,7 @@ STAGES: dict[str, Stage] = {
         local=True,
     ),
     "profile_gradients": Stage(
-        config=("profile", *BACKBONE_KEYS),
+        config=("profile", *WHOLE_KEYS),  # weights of 4 bits have no gradient
         reads={"subset": own},
         writes={"profile": Artefact("profiles/{task}.parquet", "profile")},
         backbone=True,
@@ -184,7 +185,7 @@ STAGES: dict[str, Stage] = {
         local=True,
     ),
     "predict_backbone": Stage(
-        config=("prediction", *BACKBONE_KEYS),
+        config=("prediction.batch_size", *BACKBONE_KEYS),
         reads={"test_rows": own},
         writes={
             "backbone_predictions": Artefact(
@@ -196,7 +197,7 @@ STAGES: dict[str, Stage] = {
         seedless=True,
     ),
     "predict": Stage(
-        config=("prediction", *BACKBONE_KEYS),
+        config=("prediction.batch_size", *BACKBONE_KEYS),
         reads={
             "test_rows": own,
             "routes": own,

@@ -12,9 +12,9 @@ from transformers import TrainingArguments
 
 from stages.core.backbone.prompts import IGNORE, Prompter
 from stages.core.base import distributed, stopping
+from stages.core.base.ahead import leave_signals
 from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
-from stages.core.training.loader import leave_signals
 from stages.core.training.sampler import step_rows
 from stages.core.training.tracking import Tracking
 from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold, TellProgress
@@ -23,14 +23,27 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def examples(rows: Dataset, prompter: Prompter) -> Dataset:
-    """Rows with ids, labels and lengths; images are opened when a batch needs them."""
+ROWS = 1000  # that a process is started for, to tokenise them
+
+
+def examples(rows: Dataset, prompter: Prompter, workers: int = 0) -> Dataset:
+    """Rows with ids, labels and lengths; images are opened when a batch needs them.
+
+    Args:
+        workers: processes among which many rows are divided.
+    """
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         ids, labels = prompter.training_ids(row)
         return {"input_ids": ids, "labels": labels, "length": len(ids)}
 
-    return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
+    processes = min(workers, len(rows) // ROWS)
+    return rows.map(
+        encode,
+        remove_columns=["turns", "references", "choices", "box"],
+        num_proc=processes if processes > 1 else None,
+        desc="tokens",
+    )
 
 
 def with_silent(rows: Dataset, count: int) -> Dataset:
@@ -109,7 +122,7 @@ class Phases:
         args = _arguments(self.settings | changes, self.seed, folder, self.workers, reporting)
         silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
         with distributed.first_before_others():  # the others find the first one's cache
-            encoded = examples(rows, self.prompter)
+            encoded = examples(rows, self.prompter, self.workers * distributed.size())
             encoded = with_silent(encoded, silent) if silent else encoded
         trainer = ExpertTrainer(
             model=Objective(model, loss),

@@ -39,6 +39,10 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.loss = loss
+        # DistributedDataParallel's: what is frozen is every process's own, whole or in part
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, parameter in self.named_parameters() if not parameter.requires_grad
+        ]
 
     def forward(self, **batch: Any) -> torch.Tensor:
         """The loss of a batch."""

@@ -25,6 +25,32 @@ def test_one_process_is_plain_python_and_more_are_torchrun():
     assert line[-4:] == ["--nproc-per-node=3", "-m", "stages.x", "--a"]
 
 
+def test_several_nodes_get_a_torchrun_each(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setattr(launch, "free_port", lambda: 4321)
+    monkeypatch.setattr(launch.socket, "gethostname", lambda: "n1")
+    started = []
+    monkeypatch.setattr(os, "execvp", lambda _, line: started.append(line) or sys.exit())
+    with pytest.raises(SystemExit):
+        launch.main(["8", "--nodes", "2", "--cpus", "32", "stages.x", "--task", "a", "--nodes"])
+    srun, torchrun = started[0][:7], started[0][7:]
+    assert srun[:4] == ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+    assert "--cpus-per-task=32" in srun
+    assert torchrun[:3] == [sys.executable, "-m", "stages.core.base.torchrun"]
+    assert torchrun[3:6] == ["--nnodes=2", "--nproc-per-node=4", "--rdzv-id=77"]
+    assert torchrun[6:8] == ["--rdzv-backend=c10d", "--rdzv-endpoint=n1:4321"]
+    assert torchrun[8:] == ["-m", "stages.x", "--task", "a", "--nodes"]
+
+
+def test_several_nodes_need_a_job_and_an_even_share(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(InputError, match="gpus.nodes 2: needs a SLURM job"):
+        launch.command_on_nodes(8, 2, 1, "stages.x", [])
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(InputError, match="8 GPUs asked for on 3 nodes"):
+        launch.command_on_nodes(8, 3, 1, "stages.x", [])
+
+
 def test_visible_gpus_are_those_of_the_environment(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert launch.visible_gpus() == ["2", "5"]

@@ -451,8 +451,8 @@ def family(request, tmp_path):
     return load_backbone(tmp_path / request.param, SETTINGS | {"max_tiles": 4})
 
 
-ALL = ["llava", "llava_next", "smolvlm", "qwen2_vl", "qwen2_5_vl"]
-TILED = ALL[:3]  # their vision encoders have one row per tile
+ALL = ["gemma3", "llava", "llava_next", "llava_onevision", "smolvlm", "qwen2_5_vl", "qwen3_vl"]
+TILED = ALL[:5]  # their vision encoders have one row per tile
 
 
 @pytest.mark.parametrize("family", ALL, indirect=True)

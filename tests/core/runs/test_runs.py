@@ -241,6 +241,10 @@ def test_states_that_may_answer() -> None:
             {"variants": {"v": {"method": "dmole", "set": {"training.batch_size": 9}}}},
             "variants.v: training.batch_size 9",
         ),
+        (
+            {"gpus": {"training": 8, "nodes": 3}},
+            "gpus.training 8: must be a multiple of gpus.nodes.",
+        ),
     ],
 )
 def test_faults_are_named_with_their_place(changes: dict, message: str) -> None:

@@ -69,6 +69,10 @@ class Family:
         """
         return 1
 
+    def tile_counts(self, sizes: list[tuple[int, int]]) -> list[Any]:
+        """The :meth:`tile_count` of each image of a row."""
+        return [self.tile_count(*size) for size in sizes]
+
     def pixels(self, images: list[Image]) -> Any:
         """A row's images, ready for :meth:`batch`: here uint8 ``(tiles, 3, tile, tile)``."""
         import torch

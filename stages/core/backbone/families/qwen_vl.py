@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL: images keep their shape; every square of merged patches is a token."""
+"""Qwen2-VL, 2.5-VL and 3-VL: images keep their shape; every square of merged patches is a token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ THUMBNAIL = 448  # pixels, side of the square that features are read from, where
 
 
 class QwenVL(Family):
-    """A token's square (28 pixels) is the tile; ``image_size`` squared caps an image's area.
+    """A token's square (28 pixels, Qwen3-VL's 32) is the tile; ``image_size`` squared caps an
+    image's area.
 
     ``max_tiles`` does not apply.
     """

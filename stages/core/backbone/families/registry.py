@@ -9,18 +9,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.core.backbone.families import idefics3, internvl, llava, llava_next, qwen_vl
+from stages.core.backbone.families import (
+    gemma3,
+    idefics3,
+    internvl,
+    llava,
+    llava_next,
+    llava_onevision,
+    qwen_vl,
+)
 from stages.core.backbone.families.base import Family
 from stages.core.base.errors import unknown
 from stages.core.base.reading import read_object
 
 FAMILIES: dict[str, type[Family]] = {  # by model_type of config.json
+    "gemma3": gemma3.Gemma3,
     "idefics3": idefics3.Idefics3,
     "internvl": internvl.InternVL,
     "llava": llava.Llava,
     "llava_next": llava_next.LlavaNext,
+    "llava_onevision": llava_onevision.LlavaOnevision,
     "qwen2_vl": qwen_vl.QwenVL,
     "qwen2_5_vl": qwen_vl.QwenVL,
+    "qwen3_vl": qwen_vl.QwenVL,
     "smolvlm": idefics3.Idefics3,
 }
 
