@@ -27,6 +27,7 @@ include: "workflow/rules/edits.smk"
 
 onstart:
     stop_if_missing()
+    stop_if_too_large()
     stop_before_overwriting()
     sleep_until_a_job_ends()
 

@@ -63,7 +63,8 @@ def predict(
     parts: Parts,
     *,
     limits: dict[str, int],
-    batch_size: int,
+    batch_size: int | str,
+    there: float | None = None,
 ) -> list[dict[str, Any]]:
     """Answers for every (sample, expert set): rows of ``artifacts.PREDICTIONS``.
 
@@ -71,10 +72,13 @@ def predict(
         rows: test rows by sample id.
         parts: answers that an earlier job gave; takes those of this one.
         limits: ``max_new_tokens`` and ``min_new_tokens``.
+        batch_size: a number, or ``auto``.
+        there: bytes of the GPU, None on a CPU.
     """
     from tqdm import tqdm
 
     from stages.core.backbone.decoding import answer_rows
+    from stages.core.costs.fitting import prediction_batch
 
     model = method.answering(backbone, states)
     share = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
@@ -83,7 +87,8 @@ def predict(
         for names, ids in sets.items():
             part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:
-                found = answer_rows(backbone, active, part, limits, batch_size, known, keep)
+                size = prediction_batch(backbone, active, part, limits, batch_size, there)
+                found = answer_rows(backbone, active, part, limits, size, known, keep)
             answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in ids]
     return answers
 
@@ -96,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--routes", "--data", "--backbone", "--untouched", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     method = methods.load(args.method)
     used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
@@ -122,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(known, provenance=record())
         return
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
 
     backbone = load_backbone(args.backbone, used["backbone"])
     origin = record(device=backbone.place)
@@ -135,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parts,
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
+            there=fitting.room(args.gpu_memory, backbone.device),
         )
     if distributed.is_first():
         write(known + found, provenance=origin)

@@ -54,14 +54,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     for flag in ("--data", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "prediction", "backbone")
     task = artifacts.task_record(args.data)
     rows = artifacts.read_table("data", args.data).to_pylist()
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
 
     backbone = load_backbone(args.backbone, used["backbone"])
+    there = fitting.room(args.gpu_memory, backbone.device)
+    limits = {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
+    size = used["prediction"]["batch_size"]
+    size = fitting.prediction_batch(backbone, backbone.model, rows, limits, size, there)
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
     with stopping.deferred() as told, Parts(args.out, record, told) as parts:
@@ -69,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             backbone,
             rows,
             parts,
-            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-            batch_size=used["prediction"]["batch_size"],
+            limits=limits,
+            batch_size=size,
         )
     if not distributed.is_first():
         return

@@ -48,6 +48,7 @@ def train_expert(
     fingerprint: dict[str, Any],
     out: Path,
     workers: int = 0,
+    there: float | None = None,
 ) -> dict[str, Any]:
     """Train and save the state of ``job.task``; returns the content of ``training.json``.
 
@@ -56,15 +57,27 @@ def train_expert(
         states: folders of the earlier states the method starts from, by task.
         fingerprint: what identifies this run; only its own checkpoints are resumed from.
         workers: processes that load rows beside this one.
+        there: bytes of the GPU, None on a CPU.
     """
     from datasets import Dataset
 
+    from stages.core.costs.fitting import training_step
     from stages.core.experts.ranks import budget_of
-    from stages.core.training.phases import Phases
+    from stages.core.training.phases import Phases, usual_step
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
-    run = Phases(backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers)
+    dropout = job.config["expert"]["dropout"]
+    run = Phases(
+        backbone.prompter,
+        settings,
+        job.task,
+        job.seed,
+        checkpoints,
+        fingerprint,
+        workers,
+        training_step(backbone, there, dropout) if there else usual_step,
+    )
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
@@ -102,6 +115,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--states", nargs="*", type=Path, help="folders named after their tasks")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     return parser.parse_args(argv)
 
 
@@ -122,6 +136,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     transfer = args.transfer and decisions.read_transfer(args.transfer, args.task, earlier)
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs.fitting import room
     from stages.core.experts.job import Job
     from stages.core.training.loader import worker_count
 
@@ -162,6 +177,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
             fingerprint=record,
             out=draft,
             workers=workers,
+            there=room(args.gpu_memory, backbone.device),
         )
     distributed.wait()  # until nobody reads the checkpoints any more
     if distributed.is_first():

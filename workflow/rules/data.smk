@@ -81,6 +81,7 @@ rule extract_features:
         f"{ROOT}/benchmarks/extract_features/{{place}}{{task}}.tsv"
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(120),
@@ -91,4 +92,5 @@ rule extract_features:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
         " --rows {input.rows:q} --backbone {params.backbone:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

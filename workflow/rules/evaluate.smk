@@ -40,6 +40,7 @@ rule predict_backbone:
         benchmark_of("predict_backbone")
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
@@ -50,6 +51,7 @@ rule predict_backbone:
     shell:
         "exec python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
         " --data {input.data:q} --backbone {params.backbone:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -68,6 +70,7 @@ rule predict:
         benchmark_of("predict")
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         mem_mb=growing(16000 * GPUS["inference"]),
         runtime=growing(720),
@@ -82,4 +85,5 @@ rule predict:
         " --method {params.method:q} --task {wildcards.task:q}"
         " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
         " --untouched {input.untouched:q} {params.flags:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -22,6 +22,7 @@ rule train_expert:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"],
         loader_workers=config["loader"]["workers"],
+        gpu_memory=str(GPUS["memory"]),
         mem_mb=growing(32000 * GPUS["training"]),
         runtime=growing(720),
     params:
@@ -38,4 +39,5 @@ rule train_expert:
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
         " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"
+        " --gpu-memory {resources.gpu_memory}"
         " --checkpoints {params.checkpoints:q} --out {output:q} > {log:q} 2>&1"

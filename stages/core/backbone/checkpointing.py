@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,9 @@ def checkpointed(model: nn.Module, on: bool = True) -> Iterator[None]:
     from torch.utils.checkpoint import checkpoint
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    blocks = [m for m in model.modules() if on and isinstance(m, GradientCheckpointingLayer)]
+    blocks: list[Any] = [
+        m for m in model.modules() if on and isinstance(m, GradientCheckpointingLayer)
+    ]
     modes = [block.training for block in blocks]
     for block in blocks:
         block.training = block.gradient_checkpointing = True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.losses import IMAGE_INPUTS
 from stages.core.backbone.prompts import Prompter
 from stages.core.base import distributed
+from stages.core.base.halving import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -53,17 +55,21 @@ def answer_rows(
     The batches are divided among the processes; each gets all answers.
 
     Args:
-        known: texts of whole batches that an earlier job answered; they are not made again.
+        known: texts that an earlier job answered; whole batches of them are not made again.
         done: gets the texts of each finished batch.
     """
     prompter, found, ahead = backbone.prompter, {}, limits["max_new_tokens"]
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    for part in distributed.mine([part for part in batches if part[0]["sample_id"] not in known]):
-        batch = prompter.collate(
-            [prompter.generation_example(row, ahead) for row in part], side="left"
-        )
-        answers = generate(model, prompter, backbone.to_device(batch), limits)
+
+    def answer(part: Sequence[dict[str, Any]]) -> list[str]:
+        examples = [prompter.generation_example(row, ahead) for row in part]
+        batch = backbone.to_device(prompter.collate(examples, side="left"))
+        return generate(model, prompter, batch, limits)
+
+    left = [part for part in batches if any(row["sample_id"] not in known for row in part)]
+    for part in distributed.mine(left):
+        answers = chain.from_iterable(in_parts(answer, part, "prediction"))
         texts = {row["sample_id"]: text for row, text in zip(part, answers, strict=True)}
         found |= texts
         done(texts)

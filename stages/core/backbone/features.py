@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.generic_prompts import PROMPTS
 from stages.core.base import distributed
+from stages.core.base.halving import in_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +162,11 @@ def _in_batches(
     parts: list[range] = distributed.mine(
         [range(len(items))[i : i + size] for i in range(0, len(items), size)]
     )
-    mine = [(list(part), features([items[i] for i in part])) for part in parts]
+
+    def of_part(part: range) -> np.ndarray:
+        return np.concatenate(in_parts(features, [items[i] for i in part], "features"))
+
+    mine = [(list(part), of_part(part)) for part in parts]
     for done in distributed.gather(mine):
         for part, values in done:
             found[part] = values
