@@ -28,6 +28,7 @@ include: "workflow/rules/cluster.smk"
 
 onstart:
     stop_if_missing()
+    stop_if_too_large()
     stop_before_overwriting()
     meet_the_cluster()
     tell_other_versions()

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--rows", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     keys = ("features", "router.wordings", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
@@ -52,11 +53,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from stages.core.backbone.features import extract_features, feature_sizes
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
     from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
     backbone.workers = worker_count(args.workers)
-    z = extract_features(backbone, rows, texts=texts, **used["features"])
+    there = fitting.room(args.gpu_memory, backbone.device)
+    size = fitting.features_batch(backbone, texts, used["features"]["batch_size"], there)
+    settings = used["features"] | {"batch_size": size}
+    z = extract_features(backbone, rows, texts=texts, **settings)
     if not distributed.is_first():
         return
     names = [

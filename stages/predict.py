@@ -64,7 +64,8 @@ def predict(
     parts: Parts,
     *,
     limits: dict[str, int],
-    batch_size: int,
+    batch_size: int | str,
+    there: float | None = None,
 ) -> list[dict[str, Any]]:
     """Answers for every (sample, expert set): rows of ``artifacts.PREDICTIONS``; of a shard, its
     own and those that were there.
@@ -73,10 +74,13 @@ def predict(
         rows: test rows by sample id.
         parts: answers that an earlier job gave; takes those of this one.
         limits: ``max_new_tokens`` and ``min_new_tokens``.
+        batch_size: a number, or ``auto``.
+        there: bytes of the GPU, None on a CPU.
     """
     from tqdm import tqdm
 
     from stages.core.backbone.decoding import answer_rows
+    from stages.core.costs.fitting import prediction_batch
 
     model = method.answering(backbone, states)
     left = sum(len(distributed.mine(parts.left(names, ids))) for names, ids in sets.items())
@@ -86,8 +90,9 @@ def predict(
         for names, ids in sets.items():
             part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:
+                size = prediction_batch(backbone, active, part, limits, batch_size, there)
                 found = answer_rows(
-                    backbone, active, part, limits, batch_size, known, keep, parts.shard.share
+                    backbone, active, part, limits, size, known, keep, parts.shard.share
                 )
             done = [name for name in ids if name in found]
             answers += [{"sample_id": i, "experts": list(names), "text": found[i]} for i in done]
@@ -105,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=Shard.of, default=WHOLE, help="such as 2/4: second of four")
     parser.add_argument("--done", type=Path, help="made when a shard's parts are there, not --out")
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     method = methods.load(args.method)
     keys = ("prediction.batch_size", "backbone")
@@ -134,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(known, provenance=record())
         return
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
     from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
@@ -149,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parts,
             limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
             batch_size=used["prediction"]["batch_size"],
+            there=fitting.room(args.gpu_memory, backbone.device),
         )
     if args.done:
         parts.finish(args.done)

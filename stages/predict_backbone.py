@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=Shard.of, default=WHOLE, help="such as 2/4: second of four")
     parser.add_argument("--done", type=Path, help="made when a shard's parts are there, not --out")
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     keys = ("prediction.batch_size", "backbone")
     used = config.slice_config(config.from_argument(args.config), *keys)
@@ -67,10 +68,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = artifacts.read_table("data", args.data).to_pylist()
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
     from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
     backbone.workers = worker_count(args.workers)
+    there = fitting.room(args.gpu_memory, backbone.device)
+    limits = {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
+    size = used["prediction"]["batch_size"]
+    size = fitting.prediction_batch(backbone, backbone.model, rows, limits, size, there)
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
     with stopping.deferred() as told, Parts(args.out, record, told, args.shard) as parts:
@@ -78,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             backbone,
             rows,
             parts,
-            limits={key: task[key] for key in ("max_new_tokens", "min_new_tokens")},
-            batch_size=used["prediction"]["batch_size"],
+            limits=limits,
+            batch_size=size,
         )
     if args.done:
         parts.finish(args.done)

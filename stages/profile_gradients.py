@@ -27,17 +27,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     for flag in ("--subset", "--backbone", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--workers", default="auto", help="key loader.workers of the configuration")
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     args = parser.parse_args(argv)
     used = config.slice_config(config.from_argument(args.config), "profile", "backbone")
     used["backbone"].pop("quantization", None)  # weights of 4 bits have no gradient
     rows = artifacts.read_table("data", args.subset).to_pylist()
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs import fitting
     from stages.core.training.loader import worker_count
 
     backbone = load_backbone(args.backbone, used["backbone"])
     backbone.workers = worker_count(args.workers)
-    scores = profile_gradients(backbone, rows, **used["profile"])
+    there = fitting.room(args.gpu_memory, backbone.device)
+    size, again = fitting.profile_batch(backbone, rows, used["profile"]["batch_size"], there)
+    settings = used["profile"] | {"batch_size": size}
+    scores = profile_gradients(backbone, rows, checkpointing=again, **settings)
     if not distributed.is_first():
         return
     artifacts.write_table(

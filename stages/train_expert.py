@@ -51,6 +51,7 @@ def train_expert(
     out: Path,
     workers: int = 0,
     tracking: Tracking | None = None,
+    there: float | None = None,
 ) -> dict[str, Any]:
     """Train and save the state of ``job.task``; returns the content of ``training.json``.
 
@@ -60,19 +61,30 @@ def train_expert(
         fingerprint: what identifies this run; only its own checkpoints are resumed from.
         workers: processes that load rows beside this one.
         tracking: where the losses go beside the log; None: nowhere.
+        there: bytes of the GPU, None on a CPU.
     """
     from datasets import Dataset
 
+    from stages.core.costs.fitting import training_step
     from stages.core.experts.ranks import budget_of
-    from stages.core.training.phases import Phases
+    from stages.core.training.phases import Phases, usual_step
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
     if states and job.transfer:
         factor = job.config["transfer"]["learning_rate_factor"]
         settings |= {"learning_rate": factor * settings["learning_rate"]}
+    dropout = job.config["expert"]["dropout"]
     run = Phases(
-        backbone.prompter, settings, job.task, job.seed, checkpoints, fingerprint, workers, tracking
+        backbone.prompter,
+        settings,
+        job.task,
+        job.seed,
+        checkpoints,
+        fingerprint,
+        workers,
+        tracking,
+        training_step(backbone, there, dropout) if there else usual_step,
     )
     with distributed.first_before_others():  # the others find the first one's cache
         tables = {
@@ -115,6 +127,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--report-to", default="none", choices=("none", *TRACKERS), help="key training.report_to"
     )
+    parser.add_argument("--gpu-memory", default="auto", help="gigabytes: key gpus.memory")
     return parser.parse_args(argv)
 
 
@@ -164,6 +177,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     transfer = args.transfer and decisions.read_transfer(args.transfer, args.task, earlier)
 
     from stages.core.backbone.load import load_backbone
+    from stages.core.costs.fitting import room
     from stages.core.experts.job import Job
     from stages.core.training.loader import worker_count
 
@@ -209,6 +223,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
             out=draft,
             workers=workers,
             tracking=tracking,
+            there=room(args.gpu_memory, backbone.device),
         )
     distributed.wait()  # until nobody reads the checkpoints any more
     if distributed.is_first():

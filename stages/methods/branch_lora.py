@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
+from stages.core.training.batches import as_usual
 from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class BranchLoRA(MixtureMethod):
         from stages.methods.layers.branches import activity, nearest_task, start_keys
 
         chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} branches")
-        sample = rows.select(chosen), job.config["training"]["micro_batch_size"]
+        sample = rows.select(chosen), as_usual(job.config["training"]["micro_batch_size"])
         start_keys(model, *sample)
         history = run(model, lambda batch: self.loss(model, batch), rows)
         frozen = model.notes["frozen"]

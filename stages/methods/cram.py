@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
+from stages.core.training.batches import as_usual
 from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class CRAM(MixtureMethod):
         given, describe = self.settings(job.config), model.describe
         early = rows.select(self.warmup_rows(len(rows), job))
         images, texts = halves_of(
-            model, early, job.config["training"]["micro_batch_size"], given["image_norm"]
+            model, early, as_usual(job.config["training"]["micro_batch_size"]), given["image_norm"]
         )
         model.describe = None  # the gates are told batch by batch, without asking the prompt
         run(model, self.alone(model), early, epochs=1, warmup_ratio=0.0)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
+from stages.core.training.batches import as_usual
 from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ProgLoRADynamic(MixtureMethod):
         model.describe = None  # the batch of training tells where its answers begin
         history = run(model, loss, rows)
         kept = pick(len(rows), self.option(job, "memory"), job.seed, f"{job.task} memory")
-        size = job.config["training"]["micro_batch_size"]
+        size = as_usual(job.config["training"]["micro_batch_size"])
         prompts = prompts_of(model, rows.select(kept), size, pooling)
         notes["allocations"].append(model.extra(prompts).mean(dim=0).tolist())
         notes["memories"].append(len(prompts))

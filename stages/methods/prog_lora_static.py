@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
+from stages.core.training.batches import as_usual
 from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ProgLoRAStatic(MixtureMethod):
         from stages.methods.layers.pools import mean_prompt, prompts_of
 
         chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} prototype")
-        size = job.config["training"]["micro_batch_size"]
+        size = as_usual(job.config["training"]["micro_batch_size"])
         prompts = prompts_of(model, rows.select(chosen), size, mean_prompt)
         model.extra.vectors[-1].copy_(prompts.mean(dim=0))
         model.notes["allocation"] = model.extra.row(self.option(job, "temperature")).tolist()

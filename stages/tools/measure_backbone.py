@@ -2,15 +2,20 @@
 
 Reads   a backbone folder; or the name of a configuration in data_manifests/backbones, of which a
         model with random weights in bfloat16 is written below --work (and removed again)
-Writes  nothing else; prints a table, or with --json the same numbers
+Writes  nothing else; prints a table, or with --json the same numbers. With --suite a Markdown table
 
     python -m stages.tools.measure_backbone --backbone internvl2-2b  # CPU
     python -m stages.tools.measure_backbone --backbone internvl2-2b --batch 10 --max-tiles 6  # GPU
+    python -m stages.tools.measure_backbone --backbone internvl2-2b --suite docs/gpu.md
 
 The steps are the workflow's own: profile_gradients, D-MoLE's training, greedy decoding, with the
 settings of --config. Rows are made up; their images have the shape 3:2, which up to six tiles cut
 into six and the thumbnail. Memory is the process's (CPU) or what tensors take (GPU); on a CPU that
 others use too, "CPU s" is what the step really took, reading rows and writing state included.
+
+The suite measures a training step with and without activation checkpointing, beside a bare loop
+over transformers and PEFT with the same expert, a profile, features and answers; its batch is the
+largest of training that fits the GPU (--batch on a CPU). Peak memory stands beside the planner's.
 """
 
 from __future__ import annotations
@@ -21,41 +26,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.core.base import cli, config
+from stages.core.base.errors import InputError
 
-if TYPE_CHECKING:
-    from stages.core.backbone.architecture import Architecture
-    from stages.core.backbone.load import Backbone
-    from stages.core.base.meter import Steps
-    from stages.core.experts.lora import ExpertModel, SlotRanks
-
-TASK = "made_up"
-QUESTION = "Provide a one-sentence caption for the provided image."
-ANSWER = "A brown dog runs over a meadow with a stick."
-NEW_TOKENS = 10
-SIZE = (672, 448)
-
-
-def made_up_row(number: int) -> dict[str, Any]:
-    """A row of the data artefact with a noisy image."""
-    import io
-
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.effect_noise(SIZE, 64).convert("RGB").save(stream, "JPEG")
-    return {
-        "sample_id": f"s{number}",
-        "images": [{"bytes": stream.getvalue(), "path": None}],
-        "turns": [{"question": QUESTION, "answer": ANSWER}],
-        "references": [ANSWER],
-        "choices": None,
-        "box": None,
-        "width": SIZE[0],
-        "height": SIZE[1],
-    }
+STEP = "train_expert, one step"
+SUITE_STEPS = 4  # of a training
+GB = 1e9
 
 
 def measure_backbone(
@@ -70,134 +48,40 @@ def measure_backbone(
         steps: training steps; the first is left out of the time if there are more.
         folds: batches of the profile.
     """
-    from stages.core.backbone.architecture import describe
-    from stages.core.backbone.load import load_backbone, pick_device
-    from stages.core.base.meter import Steps
+    from stages.tools.bench import Bench
 
-    meter = Steps(pick_device())
-    with meter.step("load"):
-        backbone = load_backbone(folder, settings["backbone"])
-    arch = describe(backbone.model, backbone.prompter.images, folder.name)
-    rows = [made_up_row(number) for number in range(batch * steps)]
-    _profile(meter, backbone, arch, rows[:batch] * folds, settings["profile"])
-    learner, ranks = _train(meter, backbone, arch, rows, settings, batch, work)
-    _generate(meter, backbone, arch, rows[:batch], learner, ranks)
+    bench = Bench(folder, settings, work, batch=batch, steps=steps)
+    bench.profile(folds)
+    bench.train(STEP, checkpointing=False)
+    bench.generate()
+    return _found(bench)
+
+
+def measure_suite(folder: Path, settings: dict[str, Any], work: Path, *, batch: int) -> dict:
+    """The suite, see the head of this file; ``batch`` counts on a CPU."""
+    from stages.tools.bench import Bench
+
+    bench = Bench(folder, settings, work, batch=batch, steps=SUITE_STEPS)
+    if bench.meter.cuda:
+        bench.fill()
+    bench.profile(folds=8)
+    bench.features()
+    bench.plain_loop("transformers and PEFT alone, one step", SUITE_STEPS)
+    bench.train(f"{STEP}, checkpointing", checkpointing=True)
+    bench.train(STEP, checkpointing=False)
+    bench.generate()
+    return _found(bench)
+
+
+def _found(bench: Any) -> dict[str, Any]:
     return {
-        "backbone": arch.name,
-        "parameters": arch.parameters,
-        "place": backbone.place,
+        "backbone": bench.arch.name,
+        "parameters": bench.arch.parameters,
+        "place": bench.backbone.place,
         "gpu": _gpu_name(),
-        "batch": batch,
-        "steps": meter.done,
+        "batch": bench.batch,
+        "steps": bench.meter.done,
     }
-
-
-def _sample(backbone: Backbone, row: dict[str, Any]) -> Any:
-    """The size of a training row."""
-    from stages.core.backbone.prompts import IGNORE
-    from stages.core.costs.flops import Sample
-
-    example = backbone.prompter.training_example(row)
-    predicted = sum(label != IGNORE for label in example["labels"])
-    return Sample(len(example["pixel_values"]), len(example["input_ids"]), predicted)
-
-
-def _both_ways(arch: Architecture, sample: Any, learning: Any) -> float:
-    from stages.core.costs.flops import backward, forward, total
-
-    return total(forward(arch, sample, learning)) + total(backward(arch, sample, learning))
-
-
-def _profile(
-    meter: Steps,
-    backbone: Backbone,
-    arch: Architecture,
-    rows: list[dict[str, Any]],
-    settings: dict[str, Any],
-) -> None:
-    from stages.core.costs.flops import Learning
-    from stages.core.dmole.gradients import profile_gradients
-
-    sample = _sample(backbone, rows[0])
-    with meter.step("profile_gradients"):
-        profile_gradients(backbone, rows, **settings)
-    flops = len(rows) * _both_ways(arch, sample, Learning(dense=True))
-    meter.done[-1] |= {"tokens": len(rows) * sample.tokens, "flops": flops}
-
-
-def _train(
-    meter: Steps,
-    backbone: Backbone,
-    arch: Architecture,
-    rows: list[dict[str, Any]],
-    settings: dict[str, Any],
-    batch: int,
-    work: Path,
-) -> tuple[ExpertModel, SlotRanks]:
-    """Training steps of D-MoLE's expert, read from Parquet as the workflow does; the model with
-    the expert, and its ranks."""
-    from datasets import Dataset
-
-    from stages.core.base import artifacts
-    from stages.core.costs.estimate import assumed_allocation
-    from stages.core.costs.flops import Learning
-    from stages.core.experts.job import Job
-    from stages.core.training.phases import Phases
-    from stages.methods import registry as methods
-
-    artifacts.write_table("data", work / "rows.parquet", rows, task={"name": TASK})
-    data = Dataset.from_parquet(str(work / "rows.parquet"), cache_dir=str(work / "cache"))
-    method = methods.load("dmole")
-    allocation = assumed_allocation(settings, backbone.slots)
-    job = Job(TASK, [TASK], settings, backbone.slots, allocation, None)
-    sizes = {"batch_size": batch, "micro_batch_size": batch, "epochs": 1, "checkpoint_steps": 1000}
-    training = settings["training"] | sizes
-    run, stamps = Phases(backbone.prompter, training, TASK, 0, work / "checkpoints", {}), []
-    sample = _sample(backbone, rows[0])
-    learner = method.prepare(backbone, job, {})
-
-    def timed(model: Any, loss: Any, rows: Any) -> Any:
-        def stamped(batch: dict[str, Any]) -> Any:
-            stamps.append(meter.now())
-            return loss(batch)
-
-        return run(model, stamped, rows)
-
-    with meter.step("train_expert, one step") as entry:
-        method.fit(learner, job, data, timed)
-        stamps.append(meter.now())
-        first = 1 if len(stamps) > 2 else 0
-        entry["seconds"] = (stamps[-1] - stamps[first]) / (len(stamps) - 1 - first)
-    ranks = method.ranks(job)
-    flops = batch * _both_ways(arch, sample, Learning(trained=ranks))
-    meter.done[-1] |= {"tokens": batch * sample.tokens, "flops": flops}
-    return learner, ranks
-
-
-def _generate(
-    meter: Steps,
-    backbone: Backbone,
-    arch: Architecture,
-    rows: list[dict[str, Any]],
-    learner: ExpertModel,
-    ranks: SlotRanks,
-) -> None:
-    """Answers of a fixed length, with the expert."""
-    from stages.core.backbone.decoding import generate
-    from stages.core.costs import flops
-
-    prompter = backbone.prompter
-    examples = [prompter.generation_example(row) for row in rows]
-    batch = backbone.to_device(prompter.collate(examples, side="left"))
-    limits = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
-    with meter.step(f"generate, {NEW_TOKENS} tokens"), learner.using([TASK]) as model:
-        generate(model.eval(), prompter, batch, limits)
-    prompt, tiles = len(examples[0]["input_ids"]), len(examples[0]["pixel_values"])
-    learning = flops.Learning(frozen=ranks)
-    operations = flops.total(flops.forward(arch, flops.Sample(tiles, prompt, 1), learning))
-    operations += flops.total(flops.decoding(arch, prompt, NEW_TOKENS, learning))
-    tokens = len(rows) * (prompt + NEW_TOKENS)
-    meter.done[-1] |= {"tokens": tokens, "flops": len(rows) * operations}
 
 
 def _gpu_name() -> str | None:
@@ -206,23 +90,51 @@ def _gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def _table(found: dict[str, Any]) -> Any:
-    from stages.core.costs.flops import GPUS
-    from stages.tools.display import table
+COLUMNS = ("step", "seconds", "CPU s", "tokens/s", "TFLOP", "TFLOP/s", "MFU", "peak GB", "planned")
 
-    name = (found["gpu"] or "").lower()
+
+def _cells(found: dict[str, Any]) -> list[list[str]]:
+    """The rows of the table."""
+    from stages.core.costs.gpus import GPUS
+
+    name = (found["gpu"] or "").lower().replace(" ", "")
     peak = next((gpu.flops for key, gpu in GPUS.items() if key in name), None)
-    made = table("step", "seconds", "CPU s", "tokens/s", "TFLOP", "TFLOP/s", "MFU", "peak GiB")
-    for step in found["steps"]:
-        cells = ["", "", "", ""]
-        if "flops" in step:
-            speed = step["flops"] / step["seconds"]
-            cells = [f"{step['tokens'] / step['seconds']:,.1f}", f"{step['flops'] / 1e12:.2f}"]
-            cells += [f"{speed / 1e12:.3f}", f"{100 * speed / peak:.1f} %" if peak else "·"]
-        peak_memory = f"{step['peak_bytes'] / 2**30:.2f}"
-        times = (f"{step[key]:.1f}" for key in ("seconds", "cpu_seconds"))
-        made.add_row(step["step"], *times, *cells, peak_memory)
-    return made
+    return [[step["step"], *_numbers(step, peak)] for step in found["steps"]]
+
+
+def _numbers(step: dict[str, Any], peak: float | None) -> list[str]:
+    cells = [f"{step[key]:.2f}" for key in ("seconds", "cpu_seconds")]
+    if "flops" in step:
+        speed = step["flops"] / step["seconds"]
+        cells += [f"{step['tokens'] / step['seconds']:,.1f}", f"{step['flops'] / 1e12:.2f}"]
+        cells += [f"{speed / 1e12:.3f}", f"{100 * speed / peak:.1f} %" if peak else "·"]
+    else:
+        cells += [""] * 4
+    planned = f"{step['planned_bytes'] / GB:.2f}" if "planned_bytes" in step else ""
+    return [*cells, f"{step['peak_bytes'] / GB:.2f}", planned]
+
+
+def _title(found: dict[str, Any]) -> str:
+    return (
+        f"{found['backbone']}, {found['parameters']:,} weights, on {found['place']} "
+        f"({found['gpu'] or 'no GPU'}), {found['batch']} samples at a time"
+    )
+
+
+def _markdown(found: dict[str, Any], command: str) -> str:
+    """The table with the command that made it."""
+    lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *_cells(found)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    own, plain = (
+        next(step["seconds"] for step in found["steps"] if step["step"].startswith(name))
+        for name in (f"{STEP}", "transformers")
+    )
+    return (
+        f"# Measured\n\n{_title(found)}. Written by\n\n    {command}\n\n{table}\n\n"
+        f"The bare loop takes {plain / own:.2f} of the time of our step without checkpointing; its "
+        "batch lies there ready, ours is read, decoded and cut within the step. Planned memory "
+        "leaves out CUDA itself and work space.\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -236,7 +148,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=1, help="batches of the profile (default 1)")
     parser.add_argument("--work", type=Path, help="folder for weights and checkpoints")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--suite", type=Path, help="measure the suite; write this Markdown file")
     args = parser.parse_args(argv)
+    if args.batch < 1:
+        raise InputError(f"--batch {args.batch}: at least 1.")
     settings = config.load_config(config.find_config(args.config))
     settings["backbone"]["max_tiles"] = args.max_tiles
 
@@ -251,17 +166,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not (folder / "tokenizer.json").is_file():
             write_random_backbone(folder, work / folder.name, seed=0)
             folder = work / folder.name
-        sizes = {"batch": args.batch, "steps": args.steps, "folds": args.folds}
         with redirect_stdout(sys.stderr):  # what the Trainer says
-            found = measure_backbone(folder, settings, work, **sizes)
+            if args.suite:
+                found = measure_suite(folder, settings, work, batch=args.batch)
+            else:
+                sizes = {"batch": args.batch, "steps": args.steps, "folds": args.folds}
+                found = measure_backbone(folder, settings, work, **sizes)
+    if args.suite:
+        command = f"cmit measure-backbone --backbone {args.backbone} --batch {args.batch}"
+        command += f" --max-tiles {args.max_tiles} --suite {args.suite}"
+        args.suite.write_text(_markdown(found, command), encoding="utf-8")
     if args.json:
         print(json.dumps(found, indent=2))
         return
 
     from rich.console import Console
 
-    print(f"{found['backbone']}, {found['parameters']:,} weights, on {found['place']}")
-    Console(width=100).print(_table(found))
+    from stages.tools.display import table
+
+    made = table(*COLUMNS)
+    for cells in _cells(found):
+        made.add_row(*cells)
+    print(_title(found))
+    Console(width=120).print(made)
 
 
 if __name__ == "__main__":

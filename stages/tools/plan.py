@@ -7,9 +7,9 @@ Writes  nothing; prints tables, or with --json the same numbers as JSON
     python -m stages.tools.plan --config cmit
     python -m stages.tools.plan --config cmit --gpus 4 --gpu h100 --mfu 0.4 --method seq_ft --json
 
-The formulas are in stages/core/costs/flops.py. Training hours stand beside published ones where the
-folder of manifests has a table of them; "implied" is the share of the peak (MFU) at which this
-plan's operations take the published time.
+The formulas are in stages/core/costs/flops.py and memory.py. Training hours stand beside published
+ones where the folder of manifests has a table of them; "implied" is the share of the peak (MFU) at
+which this plan's operations take the published time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from typing import Any
 from stages.core.base import cli
 from stages.core.base.config import find_config, load_config
 from stages.core.base.errors import InputError, unknown
-
-GPU_NAMES = ("a100", "a100-80gb", "h100", "h200")
+from stages.core.costs.gpus import GPUS
 
 
 def plan_costs(
     config: dict[str, Any], run: str, backbone: str, *, gpu: str, gpus: int, mfu: float, wait: float
 ) -> dict[str, Any]:
-    """The plan of one run of a config, see ``costs.estimate.plan_run``.
+    """The plan of one run of a config, see ``costs.whole.plan_run``.
 
     Args:
         run: a method or variant.
@@ -38,8 +37,8 @@ def plan_costs(
     """
     from stages.core.backbone.architecture import locate, read_architecture
     from stages.core.backbone.load import load_prompter
-    from stages.core.costs.estimate import Machine, plan_run
-    from stages.core.costs.flops import GPUS
+    from stages.core.costs.estimate import Machine
+    from stages.core.costs.whole import plan_run
     from stages.core.costs.workload import Ruler
     from stages.core.runs.checks import check_runs
     from stages.core.runs.runs import Runs
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="a file, or a name of workflow/config")
     parser.add_argument("--method", help="method or variant (default, the config's first)")
     parser.add_argument("--backbone", help="folder or shipped name (default, the config's)")
-    parser.add_argument("--gpu", choices=GPU_NAMES, default="a100")
+    parser.add_argument("--gpu", choices=GPUS, default="a100")
     parser.add_argument("--gpus", type=int, help="of one training job (default, gpus.training)")
     parser.add_argument("--mfu", type=float, default=0.25, help="share of the peak (default 0.25)")
     parser.add_argument("--wait", type=float, default=10, help="minutes in the queue (default 10)")

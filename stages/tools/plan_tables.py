@@ -9,10 +9,20 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stages.core.costs.fitting import SHARE
 from stages.core.costs.flops import PARTS, total
 from stages.tools.display import STRONG, table
 
-GIB = 2**30
+GB = 1e9
+MEMORY = {
+    "weights": "weights",
+    "experts": "experts",
+    "gradients": "gradients",
+    "optimiser": "optimiser",
+    "keys, values": "caches",
+    "activations": "activations",
+    "all": "total",
+}
 
 
 def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -31,8 +41,9 @@ def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield _stages(plan["tasks"])
     yield _training(plan)
     yield _sample(plan["tasks"])
-    yield from _memory(plan["tasks"])
+    yield from _memory(plan["tasks"], machine["memory"])
     yield from _jobs(plan["jobs"])
+    yield _path(plan["path"])
 
 
 def figure(value: float) -> str:
@@ -129,23 +140,31 @@ def _sample(tasks: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _memory(tasks: list[dict[str, Any]]) -> Iterator[RenderableType]:
-    task = max(tasks, key=lambda task: task["memory"]["total"])
-    memory = task["memory"]
-    made = table("GiB per GPU in training", "without", "with checkpointing")
-    for name, plain, checkpointed in (
-        ("weights in bfloat16", "weights", "weights"),
-        ("expert, gradient, optimiser", "expert_and_optimiser", "expert_and_optimiser"),
-        ("activations", "activations", "activations_checkpointed"),
-        ("all", "total", "total_checkpointed"),
-    ):
-        made.add_row(name, *(figure(memory[key] / GIB) for key in (plain, checkpointed)))
+def _memory(tasks: list[dict[str, Any]], gpu: float) -> Iterator[RenderableType]:
+    """Each stage at its fullest task."""
+    made = table(f"GB of the GPU's {gpu / GB:g}", "samples", "checkpointing", *MEMORY, "", left=1)
+    for stage in dict.fromkeys(stage for task in tasks for stage in task["stages"]):
+        found = [task["stages"][stage] for task in tasks if stage in task["stages"]]
+        worst = max(found, key=lambda entry: entry["memory"]["total"])
+        cells = (figure(worst["memory"][part] / GB) if worst["memory"][part] else "·"
+                 for part in MEMORY.values())  # fmt: skip
+        again = "on" if worst["checkpointing"] else "·"
+        fits = "fits" if all(entry["fits"] for entry in found) else "does not fit"
+        made.add_row(stage, str(worst["at_a_time"]), again, *cells, fits)
     yield made
     yield (
-        f"for {task['task']}, the largest, {memory['micro_batch_size']} samples at a time; "
-        f"{memory['expert_parameters'] / 1e6:.2f} million parameters learn. CUDA itself, work "
-        "space and batches above the mean come on top. The workflow trains without checkpointing: "
-        "training.micro_batch_size is what makes a step fit.\n"
+        "of its fullest task, with rows of its mean size. CUDA itself and work space come on top: "
+        f"automatic batch sizes fill {100 * SHARE:g} % at most. A job looks at its longest row, "
+        "and halves its batch where memory does not suffice.\n"
+    )
+
+
+def _path(path: Mapping[str, Any]) -> str:
+    hours = {part: figure(value) for part, value in path["hours"].items()}
+    return (
+        f"from start to end {hours['all']} hours where no job waits for a free GPU: profile and "
+        f"features {hours['before']}, training {hours['training']}, the last answers "
+        f"{hours['answers']}, queue {hours['queue']}. Most of it: {path['bottleneck']}."
     )
 
 

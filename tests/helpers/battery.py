@@ -29,6 +29,7 @@ TRAINING = {
     "epochs": 2,
     "batch_size": 4,
     "micro_batch_size": 2,
+    "activation_checkpointing": "auto",
     "checkpoint_steps": 2,
     "per_task": {},
 }

@@ -20,6 +20,7 @@ TRAINING = {
     "epochs": 7,  # of 10 rows in steps of 4: 21 steps, every third one half full
     "batch_size": 4,
     "micro_batch_size": 2,
+    "activation_checkpointing": "auto",
     "checkpoint_steps": 20,  # a loss is logged every second step
     "per_task": {},
 }

@@ -94,6 +94,7 @@ def test_fused_qkv_of_another_architecture():
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).int()
     inputs["labels"] = inputs["input_ids"]
     meter = gradients.GradientMeter(SimpleNamespace(model=model, slots=find_slots(model)), False)
+    meter.open_fold()
     for _ in range(2):  # accumulates over batches
         model(**inputs).loss.backward()
     meter.close_fold(1.0)

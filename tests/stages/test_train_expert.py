@@ -39,6 +39,7 @@ def used(**changes):
         "epochs": 2,
         "batch_size": 4,
         "micro_batch_size": 2,
+        "activation_checkpointing": "auto",
         "checkpoint_steps": 2,
         "per_task": {},
     }

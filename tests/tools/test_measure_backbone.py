@@ -53,3 +53,23 @@ def test_every_step_is_measured_with_the_workflows_own_code(config_only, tmp_pat
     assert answers["tokens"] < training["tokens"] + 2 * 10
     assert profile["flops"] > training["flops"] > answers["flops"] > 0
     assert list((tmp_path / "work").iterdir()) == []  # nothing is left behind
+
+
+def test_the_suite_stands_beside_a_bare_loop_and_the_planner(config_only, tmp_path, capsys):
+    report = tmp_path / "gpu.md"
+    main(["--backbone", str(config_only), "--suite", str(report), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    bare = "transformers and PEFT alone, one step"
+    again = "train_expert, one step, checkpointing"
+    names = [step["step"] for step in found["steps"]]
+    assert names == ["load", "profile_gradients", "extract_features", bare, again, *STEPS[2:]]
+    steps = {step["step"]: step for step in found["steps"]}
+    plain, checkpointed = steps[STEPS[2]], steps[again]
+    assert plain["flops"] == steps[bare]["flops"]  # the same expert and rows
+    assert 0 < checkpointed["planned_bytes"] < plain["planned_bytes"]
+    assert all(
+        step["planned_bytes"] > 0 for name, step in steps.items() if name not in ("load", bare)
+    )
+    text = report.read_text()
+    assert text.count("\n| ") == 2 + len(names)
+    assert "cmit measure-backbone --backbone" in text

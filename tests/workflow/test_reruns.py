@@ -244,7 +244,7 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     ("score", key("bootstrap: 50", "bootstrap: 60"), SUMMARY, set()),
     (
         "gpus",
-        key("stream: tiny", "gpus: {training: 1, inference: 2}\nstream: tiny"),
+        key("stream: tiny", "gpus: {training: 1, inference: 2, memory: 40}\nstream: tiny"),
         set(),
         set(),
     ),  # fmt: skip

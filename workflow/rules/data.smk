@@ -83,6 +83,7 @@ rule extract_features:
         f"{ROOT}/benchmarks/extract_features/{{place}}{{task}}.tsv"
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
@@ -94,5 +95,6 @@ rule extract_features:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.extract_features"
         " --rows {input.rows:q} --backbone {params.backbone:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --workers {resources.loader_workers}"
         " --out {output:q} > {log:q} 2>&1"

@@ -42,6 +42,7 @@ rule predict_backbone:
         benchmark_of("predict_backbone")
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
@@ -55,6 +56,7 @@ rule predict_backbone:
     shell:
         "exec python -m stages.core.base.launch {resources.gpu} stages.predict_backbone"
         " --data {input.data:q} --backbone {params.backbone:q} {params.shard:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --workers {resources.loader_workers}"
         " --out {params.out:q} > {log:q} 2>&1"
 
@@ -92,6 +94,7 @@ rule predict:
         benchmark_of("predict")
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
@@ -109,6 +112,7 @@ rule predict:
         " --method {params.method:q} --task {wildcards.task:q}"
         " --routes {input.routes:q} --data {input.data:q} --backbone {params.backbone:q}"
         " --untouched {input.untouched:q} {params.flags:q} {params.shard:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --workers {resources.loader_workers}"
         " --out {params.out:q} > {log:q} 2>&1"
 

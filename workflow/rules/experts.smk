@@ -25,6 +25,7 @@ rule train_expert:
         gpu=GPUS["training"],
         cpus_per_task=8 * GPUS["training"] // GPUS["nodes"],
         loader_workers=config["loader"]["workers"],
+        gpu_memory=str(GPUS["memory"]),
         report_to=config["training"]["report_to"],
         mem_mb=32000 * GPUS["training"] // GPUS["nodes"],
         runtime=720,
@@ -43,5 +44,5 @@ rule train_expert:
         " --method {params.method:q} --task {wildcards.task:q}"
         " --tasks {params.tasks:q} --data {input.data:q} --backbone {params.backbone:q} {params.flags:q}"
         " --seed {params.seed} --config {params.config:q} --workers {resources.loader_workers}"
-        " --report-to {resources.report_to}"
+        " --report-to {resources.report_to} --gpu-memory {resources.gpu_memory}"
         " --checkpoints {params.checkpoints:q} --out {output:q} > {log:q} 2>&1"

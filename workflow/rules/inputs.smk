@@ -27,6 +27,18 @@ def stop_if_missing():
         raise WorkflowError(f"error: missing files:\n{listed}")
 
 
+def stop_if_too_large():
+    """End before the first job where a batch cannot fit the GPUs that gpus.memory describes."""
+    if GPUS["memory"] == "auto":
+        return
+    from stages.core.costs.refusal import check_memory
+
+    try:
+        check_memory(runs)
+    except InputError as error:
+        raise WorkflowError(f"error: {error}") from None
+
+
 def backbone_files():
     """What decides a backbone: the folder if a rule makes it, else its settings and weights."""
     if BACKBONE in MADE_BACKBONES:

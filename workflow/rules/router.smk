@@ -14,6 +14,7 @@ rule profile_gradients:
         benchmark_of("profile_gradients")
     resources:
         gpu=GPUS["inference"],
+        gpu_memory=str(GPUS["memory"]),
         cpus_per_task=4 * GPUS["inference"],
         loader_workers=config["loader"]["workers"],
         mem_mb=16000 * GPUS["inference"],
@@ -25,6 +26,7 @@ rule profile_gradients:
     shell:
         "python -m stages.core.base.launch {resources.gpu} stages.profile_gradients"
         " --subset {input.subset:q} --backbone {params.backbone:q}"
+        " --gpu-memory {resources.gpu_memory}"
         " --config {params.config:q} --workers {resources.loader_workers}"
         " --out {output:q} > {log:q} 2>&1"
 

@@ -147,8 +147,7 @@ def read_architecture(folder: Path, settings: dict[str, Any]) -> tuple[Architect
 def describe(model: nn.Module, family: Family, name: str) -> Architecture:
     """The architecture of a model, which may be on the meta device.
 
-    Raises:
-        InputError: a family whose images are not square tiles of one size.
+    Of an image that keeps its shape (Qwen-VL) each square that becomes a token counts as a tile.
     """
     from torch import nn
 
@@ -163,18 +162,13 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
         tower, block = tower_of(path), _BLOCK.search(path)
         if tower and block:
             mlps.setdefault((tower, int(block["block"])), []).append(Matrix(*layer.weight.shape))
-        elif not tower:
+        elif tower != "llm":
             projector.append(Matrix(*layer.weight.shape))
-    patch = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
-    if patch is None:
-        raise InputError(
-            f"backbone {name}: images are not cut into square tiles of one size, which is what "
-            "costs are counted by (InternVL, LLaVA, Idefics3 and SmolVLM have such tiles)."
-        )
+    patch = next(m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)))
     class_token = any(
         path.endswith(("cls_token", "class_embedding")) for path, _ in model.named_parameters()
     )
-    patches = (family.tile // patch.kernel_size[0]) ** 2
+    patches = (family.tile // patch.kernel_size[-1]) ** 2
     return Architecture(
         name=name,
         parameters=sum(p.numel() for p in model.parameters()),

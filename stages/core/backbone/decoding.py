@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.losses import IMAGE_INPUTS
 from stages.core.backbone.prompts import Prompter
 from stages.core.base import distributed
 from stages.core.base.ahead import ahead
+from stages.core.base.halving import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -55,21 +57,24 @@ def answer_rows(
     The batches are divided among the processes; each gets all answers.
 
     Args:
-        known: texts of whole batches that an earlier job answered; they are not made again.
+        known: texts that an earlier job answered; whole batches of them are not made again.
         done: gets the texts of each finished batch.
         share: the batches to answer; with some only, the others' rows have no text.
     """
     prompter, found, longest = backbone.prompter, {}, limits["max_new_tokens"]
     order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    left = distributed.mine([part for part in batches[share] if part[0]["sample_id"] not in known])
+    left = [part for part in batches[share] if any(row["sample_id"] not in known for row in part)]
 
     def examples(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [prompter.generation_example(row, longest) for row in part]
 
-    for part, made in ahead(left, examples, backbone.workers):
+    def answer(made: Sequence[dict[str, Any]]) -> list[str]:
         batch = backbone.to_device(prompter.collate(made, side="left"))
-        answers = generate(model, prompter, batch, limits)
+        return generate(model, prompter, batch, limits)
+
+    for part, made in ahead(distributed.mine(left), examples, backbone.workers):
+        answers = chain.from_iterable(in_parts(answer, made, "prediction"))
         texts = {row["sample_id"]: text for row, text in zip(part, answers, strict=True)}
         found |= texts
         done(texts)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.backbone.generic_prompts import PROMPTS
 from stages.core.base import distributed
 from stages.core.base.ahead import ahead
+from stages.core.base.halving import in_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +186,10 @@ def _in_batches(
     def prepared(part: range) -> list[Any]:
         return [prepare(items[i]) if prepare else items[i] for i in part]
 
-    mine = [(list(part), features(made)) for part, made in ahead(parts, prepared, workers)]
+    def of_part(made: Sequence[Any]) -> np.ndarray:
+        return np.concatenate(in_parts(features, made, "features"))
+
+    mine = [(list(part), of_part(made)) for part, made in ahead(parts, prepared, workers)]
     for done in distributed.gather(mine):
         for part, values in done:
             found[part] = values

@@ -173,6 +173,13 @@ def _set(config: dict, dotted: str, value: Any) -> None:
     config[last] = value
 
 
+def set_key(config: dict, dotted: str, value: Any) -> dict:
+    """A copy of a configuration with another value of a key."""
+    changed = json.loads(json.dumps(config))
+    _set(changed, dotted, value)
+    return changed
+
+
 def check_finite_numbers(value: Any, where: str, key: str = "") -> None:
     """YAML and JSON files can say NaN and infinity; no key of ours can be one.
 

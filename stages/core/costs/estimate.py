@@ -1,4 +1,4 @@
-"""What a run will cost: operations, GPU-hours and memory of every task, jobs of the whole.
+"""What a task will cost: operations, GPU-hours, batch sizes and memory of every stage.
 
 Assumptions, each marked below: which slots an expert gets before there is a profile, that every
 expert but the first learns beside one parent, that one set of experts answers a test sample.
@@ -6,7 +6,6 @@ expert but the first learns beside one parent, that one set of experts answers a
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,19 +16,19 @@ from stages.core.backbone.slots import Slot
 from stages.core.base.artifacts import read_json
 from stages.core.base.errors import InputError
 from stages.core.base.sampling import subset_size
-from stages.core.costs import flops, memory
-from stages.core.costs.flops import Gpu, Learning, Sample
-from stages.core.costs.queue import jobs
-from stages.core.costs.workload import Ruler, Workload, workload
+from stages.core.costs import fitting, flops, memory
+from stages.core.costs.fitting import Batch
+from stages.core.costs.flops import Learning, Sample
+from stages.core.costs.gpus import Gpu
+from stages.core.costs.memory import Memory
+from stages.core.costs.workload import Workload
 from stages.core.runs.runs import Runs
-from stages.core.training.batches import micro_batch_size
 
 if TYPE_CHECKING:
     from stages.core.backbone.architecture import Architecture
     from stages.methods.base import Method
 
 SETS_PER_SAMPLE = 1  # ASSUME: its task's expert, from the step on at which that is learnt
-PUBLISHED = "published_hours.csv"  # beside the manifests: wall-clock hours of training
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,15 @@ class Machine:
 class Forecast:
     """Forecast of the tasks of one run (a method or a variant)."""
 
-    def __init__(self, runs: Runs, run: str, arch: Architecture, machine: Machine) -> None:
-        """Raises :class:`InputError` if the method learns more than plain LoRA experts."""
+    def __init__(
+        self, runs: Runs, run: str, arch: Architecture, machine: Machine, thumbnail: float = 1
+    ) -> None:
+        """For a backbone whose thumbnails have so many tiles.
+
+        Raises:
+            InputError: the method learns more than plain LoRA experts.
+        """
+        self.thumbnail = thumbnail
         self.runs, self.run, self.arch, self.machine = runs, run, arch, machine
         self.config, self.method = runs.config_of(run), runs.method(run)
         _check_plain(self.method, run)
@@ -78,7 +84,7 @@ class Forecast:
         """All of one task: sizes, steps, operations and GPU-hours per stage, memory."""
         settings = self.config["training"] | self.config["training"]["per_task"].get(task, {})
         steps = math.ceil(train.rows / settings["batch_size"]) * settings["epochs"]
-        stages = self._stages(task, train, test, settings["epochs"])
+        stages = self._stages(task, train, test, settings)
         training = stages.get("train_expert", {"gpu_hours": 0.0})
         return {
             "task": task,
@@ -89,21 +95,23 @@ class Forecast:
             "steps": math.ceil(steps),
             "stages": stages,
             "training_hours": training["gpu_hours"] / self.machine.gpus,
-            "memory": self._memory(task, train, settings),
         }
 
     def _stages(
-        self, task: str, train: Workload, test: Workload, epochs: float
+        self, task: str, train: Workload, test: Workload, settings: dict[str, Any]
     ) -> dict[str, dict[str, Any]]:
         subset = subset_size(train.rows, **self.config["subset"])
         sample = Sample(train.tiles, train.tokens, train.answer)
         found = {}
         if self.runs.needs(self.run, "allocation"):
             found["profile_gradients"] = self._step(sample, Learning(dense=True), subset)
+            found["profile_gradients"] |= self._of(self._profile_batch(sample))
         if self.runs.needs(self.run, "router"):
             found["extract_features"] = self._features(train, subset, test)
         if task in self.method.trained_tasks(self.config["tasks"]):
-            found["train_expert"] = self._step(sample, self.learning(task), train.rows * epochs)
+            rows = train.rows * settings["epochs"]
+            found["train_expert"] = self._step(sample, self.learning(task), rows)
+            found["train_expert"] |= self._of(self._training_batch(task, sample, settings))
         found["predict_backbone"] = self._prediction(task, test, Learning())
         found["predict"] = self._prediction(task, test, Learning(frozen=self.ranks(task)))
         return found
@@ -132,17 +140,17 @@ class Forecast:
             "samples": subset + test.rows,
             "flops": operations,
             "gpu_hours": self.machine.hours(operations),
-        }
+        } | self._of(self._features_batch(max(train.question, test.question)))
 
     def _prediction(self, task: str, test: Workload, learning: Learning) -> dict[str, Any]:
         """One generation per sample and set of experts, or one without any."""
         samples = test.rows * (self._sets(task) if learning.frozen else 1)
-        ahead = flops.forward(self.arch, Sample(test.tiles, test.prompt, 1), learning)
+        prompt = Sample(test.tiles, test.prompt, 1)
+        ahead = flops.forward(self.arch, prompt, learning)
         new = min(test.answer, self.runs.manifest(task).task["max_new_tokens"])
         decoding = flops.decoding(self.arch, test.prompt, new, learning)
-        traffic = flops.decoding_bytes(
-            self.arch, test.prompt, new, self.config["prediction"]["batch_size"]
-        )
+        batch = self._prediction_batch(prompt, new, learning)
+        traffic = flops.decoding_bytes(self.arch, test.prompt, new, batch.size)
         hours = self.machine.hours(flops.total(ahead))
         hours += self.machine.hours(flops.total(decoding), traffic)
         return {
@@ -151,7 +159,7 @@ class Forecast:
             "decoding_per_sample": decoding,
             "flops": samples * (flops.total(ahead) + flops.total(decoding)),
             "gpu_hours": samples * hours,
-        }
+        } | self._of(batch)
 
     def _sets(self, task: str) -> int:
         """Sets of experts that answer a sample of a task over all steps of the stream."""
@@ -161,34 +169,53 @@ class Forecast:
         active = (self.method.active(step, task, tasks) for step in range(len(tasks) + 1))
         return len({tuple(names) for names in active if names})
 
-    def _memory(self, task: str, train: Workload, settings: dict[str, Any]) -> dict[str, float]:
-        """Bytes per GPU of a training step at the configured micro batch."""
-        micro = micro_batch_size(settings, self.machine.gpus)
-        sample, learning = Sample(train.tiles, train.tokens, train.answer), self.learning(task)
-        kept, saved = (
-            micro
-            * memory.activations(
-                self.arch,
-                sample,
-                learning,
-                dropout=self.config["expert"]["dropout"],
-                checkpointing=checkpointing,
-            )
-            for checkpointing in (False, True)
-        )
-        expert = memory.expert_parameters(self.arch, learning.trained)
-        beside = memory.FROZEN_BYTES * expert if learning.frozen else 0
-        fixed = 2 * self.arch.parameters + memory.MASTER_BYTES * expert + beside
+    # --- memory ---
+
+    @property
+    def _there(self) -> float:
+        return self.machine.gpu.memory
+
+    def _of(self, batch: Batch) -> dict[str, Any]:
+        """Memory of a stage, and how many samples it takes at a time."""
+        total = batch.memory.total
         return {
-            "micro_batch_size": micro,
-            "weights": 2 * self.arch.parameters,
-            "expert_parameters": expert,
-            "expert_and_optimiser": memory.MASTER_BYTES * expert + beside,
-            "activations": kept,
-            "activations_checkpointed": saved,
-            "total": fixed + kept,
-            "total_checkpointed": fixed + saved,
+            "at_a_time": batch.size,
+            "checkpointing": batch.checkpointing,
+            "memory": asdict(batch.memory) | {"total": total},
+            "fits": total <= self._there,
         }
+
+    def _profile_batch(self, sample: Sample) -> Batch:
+        def needs(size: int, checkpointing: bool) -> Memory:
+            return memory.profile(self.arch, sample, size, checkpointing=checkpointing)
+
+        sizes = fitting.sizes_of(self.config["profile"]["batch_size"])
+        return fitting.best(needs, sizes, (False, True), self._there)
+
+    def _features_batch(self, tokens: float) -> Batch:
+        def needs(size: int, _: bool) -> Memory:
+            return memory.features(self.arch, self.thumbnail, tokens, size)
+
+        sizes = fitting.sizes_of(self.config["features"]["batch_size"])
+        return fitting.best(needs, sizes, (False,), self._there)
+
+    def _prediction_batch(self, sample: Sample, new: float, learning: Learning) -> Batch:
+        def needs(size: int, _: bool) -> Memory:
+            return memory.prediction(self.arch, sample, learning, size, new)
+
+        sizes = fitting.sizes_of(self.config["prediction"]["batch_size"])
+        return fitting.best(needs, sizes, (False,), self._there)
+
+    def _training_batch(self, task: str, sample: Sample, settings: dict[str, Any]) -> Batch:
+        return fitting.step_of(
+            self.arch,
+            sample,
+            self.learning(task),
+            settings,
+            processes=self.machine.gpus,
+            there=self._there,
+            dropout=self.config["expert"]["dropout"],
+        )
 
 
 def assumed_allocation(config: dict[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
@@ -210,81 +237,20 @@ def assumed_allocation(config: dict[str, Any], slots: Sequence[Slot]) -> dict[st
     )
 
 
-def _check_plain(method: Method, run: str) -> None:
+def is_plain(method: Method) -> bool:
+    """Whether a method trains plain LoRA experts on its task's rows."""
     from stages.methods.base import Method
     from stages.methods.dmole import DMoLE
 
     kind = type(method)
     same = all(getattr(kind, name) is getattr(Method, name) for name in ("rows", "fit", "loss"))
-    if not same or kind.prepare not in (Method.prepare, DMoLE.prepare):
+    return same and kind.prepare in (Method.prepare, DMoLE.prepare)
+
+
+def _check_plain(method: Method, run: str) -> None:
+    if not is_plain(method):
         raise InputError(
             f"{run}: a plan counts plain LoRA experts, each learning from its task's rows; "
             f"{method.name} trains otherwise. Name dmole, seq_ft, individual or a variant of one "
             "with --method."
         )
-
-
-# --- the whole run ----------------------------------------------------------------------------
-
-
-def plan_run(
-    runs: Runs, run: str, arch: Architecture, ruler: Ruler, machine: Machine, wait: float
-) -> dict[str, Any]:
-    """All tasks of a run with totals, the published hours where there are any, and the jobs.
-
-    Args:
-        wait: minutes that a SLURM job is assumed to wait in the queue.
-    """
-    config, found = runs.config, Forecast(runs, run, arch, machine)
-    published = _published(Path(config["manifests"]), runs.methods[run])
-    tasks = []
-    for name in config["tasks"]:
-        sizes = [_workload(runs, name, split, ruler) for split in ("train", "test")]
-        tasks.append(found.task(name, *sizes) | _beside(published, name))
-    for task in tasks:
-        if task["published"]:
-            task["implied_mfu"] = _implied_mfu(task, task["published"])
-    return {
-        "method": run,
-        "backbone": {"name": arch.name, "parameters": arch.parameters, "slots": len(arch.slots)},
-        "machine": {"gpu": machine.name, "gpus": machine.gpus, "mfu": machine.mfu},
-        "tasks": tasks,
-        "jobs": jobs(runs, wait),
-    }
-
-
-def _workload(runs: Runs, task: str, split: str, ruler: Ruler) -> Workload:
-    config = runs.config
-    prepared = Path(config["output"], config["stream"], "data", task, f"{split}.parquet")
-    return workload(
-        runs.manifest(task),
-        split,
-        prepared,
-        ruler,
-        limit=config["rows"][split],
-        max_pixels=config["max_pixels"],
-        exif=config["image"]["exif"],
-    )
-
-
-def _published(folder: Path, method: str) -> dict[str, str]:
-    """The row of a method in the table beside the manifests; empty if there is none."""
-    file = folder / PUBLISHED
-    if not file.is_file():
-        return {}
-    with file.open(newline="") as handle:
-        rows = {row["method"]: row for row in csv.DictReader(handle)}
-    return rows.get(method, {})
-
-
-def _beside(published: dict[str, str], task: str) -> dict[str, Any]:
-    if not published.get(task):
-        return {"published": None}
-    place = {"gpu": published["gpu"], "gpus": int(published["gpus"])}
-    return {"published": place | {"hours": float(published[task])}}
-
-
-def _implied_mfu(task: dict[str, Any], published: dict[str, Any]) -> float:
-    """The model FLOPs utilisation at which our operations take the published time."""
-    seconds = 3600 * published["hours"] * published["gpus"]
-    return task["stages"]["train_expert"]["flops"] / (seconds * flops.GPUS[published["gpu"]].flops)

@@ -42,23 +42,6 @@ class Learning:
     dense: bool = False
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """Peak bfloat16 operations per second (dense), memory and its bandwidth in bytes (per s)."""
-
-    flops: float
-    memory: float
-    bandwidth: float
-
-
-GPUS = {  # the vendors' data sheets, SXM modules
-    "a100": Gpu(312e12, 40e9, 1.555e12),
-    "a100-80gb": Gpu(312e12, 80e9, 2.039e12),
-    "h100": Gpu(989.4e12, 80e9, 3.35e12),
-    "h200": Gpu(989.4e12, 141e9, 4.8e12),
-}
-
-
 def total(flops: Flops) -> float:
     """All parts together."""
     return sum(flops.values())

@@ -1,18 +1,116 @@
-"""Memory of a training step, from an architecture's matrices and what learns."""
+"""Memory of the GPU stages at their fullest, from an architecture's matrices.
+
+``docs/memory.md`` has the formulas in words, held against a count of what the stages' own code
+keeps. CUDA itself, work space and fragmentation come on top.
+"""
 
 from __future__ import annotations
 
-from stages.core.backbone.architecture import Architecture, Block
-from stages.core.costs.flops import Learning, Sample, SlotRanks, block_backward
+from dataclasses import dataclass
 
-MASTER_BYTES = 16  # of a learning parameter: value, gradient and Adam's two moments in float32
-FROZEN_BYTES = 4  # of a frozen expert's parameter: PEFT keeps experts in float32
-NORM_BYTES = 4  # norms work in float32
+from stages.core.backbone.architecture import Architecture, Block
+from stages.core.costs.flops import Learning, Sample, SlotRanks, block_backward, cache_bytes
+
+SINGLE = 4  # bytes of a number in float32: experts, their gradients and Adam's moments, norms
+HALF = 2  # of one in bfloat16: the backbone
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one GPU by what they hold."""
+
+    weights: float
+    experts: float = 0.0
+    gradients: float = 0.0
+    optimiser: float = 0.0
+    caches: float = 0.0
+    activations: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        held = self.weights + self.experts + self.gradients
+        return held + self.optimiser + self.caches + self.activations
+
+
+# --- the stages -------------------------------------------------------------------------------
+
+
+def training(
+    arch: Architecture,
+    sample: Sample,
+    learning: Learning,
+    batch: int,
+    *,
+    dropout: float,
+    checkpointing: bool,
+) -> Memory:
+    """Of a training step: the forward pass in bfloat16, all that learns in float32."""
+    own = expert_parameters(arch, learning.trained)
+    kept = activations(arch, sample, learning, checkpointing=checkpointing, dropout=dropout)
+    return Memory(
+        weights=HALF * arch.parameters,
+        experts=SINGLE * (own + expert_parameters(arch, learning.frozen)),
+        gradients=SINGLE * own,
+        optimiser=2 * SINGLE * own,
+        activations=batch * kept,
+    )
+
+
+def profile(arch: Architecture, sample: Sample, batch: int, *, checkpointing: bool) -> Memory:
+    """Of a profile: the slots' gradients are summed in float32, and each is freed at once."""
+    slots = [rows * columns for slot in arch.slots for rows, columns in slot.shapes]
+    kept = activations(arch, sample, Learning(dense=True), checkpointing=checkpointing)
+    return Memory(
+        weights=HALF * arch.parameters,
+        gradients=SINGLE * sum(slots) + (HALF + SINGLE) * max(slots),
+        activations=batch * kept,
+    )
+
+
+def features(arch: Architecture, tiles: float, tokens: float, batch: int) -> Memory:
+    """Of features: the tiles of one thumbnail per image, then texts of so many tokens."""
+    vision = tiles * arch.vision_positions * max(map(passing, arch.vision))
+    text = tokens * max(map(passing, arch.llm))
+    return Memory(HALF * arch.parameters, activations=batch * max(vision, text))
+
+
+def prediction(
+    arch: Architecture, sample: Sample, learning: Learning, batch: int, new: float
+) -> Memory:
+    """Of greedy decoding: ``sample.tokens`` in the prompt, ``new`` tokens after it.
+
+    The prompt's pass is the fullest moment of the activations. Keys and values are kept for all
+    positions, and those of one block twice while a position is added.
+    """
+    positions = sample.tokens + new
+    vision = sample.tiles * arch.vision_positions * max(map(passing, arch.vision))
+    text = sample.tokens * max(map(passing, arch.llm)) + sample.tokens**2 * (HALF + 1)
+    return Memory(
+        weights=HALF * arch.parameters,
+        experts=SINGLE * expert_parameters(arch, learning.frozen),
+        caches=batch * positions * cache_bytes(arch) * (1 + 1 / len(arch.llm)),
+        activations=batch * max(vision, text),
+    )
+
+
+# --- their parts ------------------------------------------------------------------------------
 
 
 def expert_parameters(arch: Architecture, ranks: SlotRanks) -> int:
     """Parameters of an expert: ``r (m + n)`` of every linear of its slots."""
     return sum(slot.lora_parameters(ranks.get(slot.key, 0)) for slot in arch.slots)
+
+
+def passing(block: Block) -> float:
+    """Bytes that one position of a block needs while it passes, when nothing is kept.
+
+    The residual stream and the norm's output, and either the MLP's inner width (with a gate: both
+    factors and the product) or queries, keys, values and the heads' output.
+    """
+    inner = block.mlp[0].outputs * (3 if len(block.mlp) == 3 else 2)
+    mixing = sum(matrix.outputs for matrix in block.qkv) + 2 * block.heads_width
+    return HALF * (2 * block.qkv[0].inputs + max(inner, mixing))
 
 
 def block_activations(block: Block, learning: Learning, element: int, dropout: float) -> float:
@@ -25,7 +123,7 @@ def block_activations(block: Block, learning: Learning, element: int, dropout: f
     """
     width = block.qkv[0].inputs
     inner = block.mlp[0].outputs * (3 if len(block.mlp) == 3 else 1)
-    kept = 2 * NORM_BYTES * width + element * (4 * block.heads_width + inner)
+    kept = 2 * SINGLE * width + element * (4 * block.heads_width + inner)
     for kind, linears in (("qkv", block.qkv), ("o", (block.o,))):
         rank = learning.trained.get((block.tower, block.number, kind), 0)
         if rank and dropout:
@@ -41,7 +139,7 @@ def activations(
     sample: Sample,
     learning: Learning,
     *,
-    element: int = 2,
+    element: int = HALF,
     checkpointing: bool = False,
     dropout: float = 0.0,
 ) -> float:
@@ -67,12 +165,12 @@ def activations(
             kept += flows * (inputs if checkpointing else whole)
         if blocks is arch.vision:
             kept += flows * sample.tiles * arch.tile_tokens * _projector_bytes(arch, element)
-    kept += flows * sample.tokens * NORM_BYTES * arch.head.inputs
-    kept += sample.predicted * arch.head.outputs * (element + 8)
+    kept += flows * sample.tokens * SINGLE * arch.head.inputs
+    kept += sample.predicted * arch.head.outputs * (element + 2 * SINGLE)
     return kept + (largest if checkpointing else 0.0)
 
 
 def _projector_bytes(arch: Architecture, element: int) -> int:
     """Of one image token: the first norm's and the activation's input."""
     first = arch.projector[0]
-    return NORM_BYTES * first.inputs + element * first.outputs
+    return SINGLE * first.inputs + element * first.outputs

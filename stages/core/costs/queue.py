@@ -37,9 +37,13 @@ def jobs(runs: Runs, wait: float) -> dict[str, Any]:
 def _chain(runs: Runs, name: str) -> int:
     """prepare_data, then extract_features and fit_router where there is routing, one training after
     the other, predict."""
-    method, tasks = runs.method(name), runs.config["tasks"]
-    trained = len(method.trained_tasks(tasks))
-    follows = len(tasks) > 1 and method.starts_from(tasks[1], tasks, None)
-    waits = runs.has_transfer(name) or bool(follows)
+    trained = len(runs.method(name).trained_tasks(runs.config["tasks"]))
     before = 2 if runs.has_transfer(name) or runs.needs(name, "router") else 0
-    return 2 + before + (trained if waits else min(trained, 1))
+    return 2 + before + (trained if learns_in_turn(runs, name) else min(trained, 1))
+
+
+def learns_in_turn(runs: Runs, name: str) -> bool:
+    """Whether a run's trainings may all wait for the one before."""
+    method, tasks = runs.method(name), runs.config["tasks"]
+    follows = len(tasks) > 1 and method.starts_from(tasks[1], tasks, None)
+    return runs.has_transfer(name) or bool(follows)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone.checkpointing import checkpointed
 from stages.core.base import distributed
 from stages.core.base.ahead import ahead
+from stages.core.base.halving import halving
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +25,16 @@ def profile_gradients(
     loss: str,
     include_bias: bool,
     batch_size: int,
+    checkpointing: bool = False,
 ) -> list[dict[str, Any]]:
     """Slot scores of a backbone on rows of the data artefact; nothing is updated.
 
     The folds are divided among the processes. The loss is the mean over samples of the mean over
     answer tokens (``sample_mean``) or the mean over all answer tokens (``token_mean``). Gradients
     accumulate in float32.
+
+    Args:
+        checkpointing: blocks compute their activations again instead of keeping them.
 
     Returns:
         one row per slot, see ``artifacts.PROFILE``; the score is the root of the sum of squares
@@ -40,9 +46,15 @@ def profile_gradients(
     meter = GradientMeter(backbone, include_bias)
     folds = [rows[i::FOLDS] for i in range(min(FOLDS, len(rows)))]
     found = []
-    for fold in distributed.mine(folds):
-        fold_loss, weight = _accumulate(backbone, fold, loss, batch_size)
-        found.append((fold_loss, weight, meter.close_fold(weight)))
+    with checkpointed(backbone.model, checkpointing):
+        for fold in distributed.mine(folds):
+
+            def run(size: int, fold: list[dict[str, Any]] = fold) -> tuple[float, float]:
+                meter.open_fold()
+                return _accumulate(backbone, fold, loss, size)
+
+            (fold_loss, weight), batch_size = halving(run, batch_size, "gradient profile")
+            found.append((fold_loss, weight, meter.close_fold(weight)))
     parts = distributed.gather(found)
     losses, weights, norms = zip(*(fold for part in parts for fold in part), strict=True)
     scores = meter.norms(sum(weights))
@@ -87,7 +99,8 @@ def _accumulate(
 
 
 class GradientMeter:
-    """Float32 gradient sums of the slots' weights, of the current fold and of all rows."""
+    """Float32 gradient sums of the slots' weights: of the current fold beside the weights, of all
+    rows in the host's memory. A weight's gradient is freed as soon as it has been added."""
 
     def __init__(self, backbone: Backbone, include_bias: bool) -> None:
         import torch
@@ -100,7 +113,7 @@ class GradientMeter:
             self.parameters.append(([m.weight for m in linears], biases))
         flat = [p for groups in self.parameters for group in groups for p in group]
         self.fold = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
-        self.total = {id(p): torch.zeros_like(p, dtype=torch.float32) for p in flat}
+        self.total = {id(p): torch.zeros(p.shape, dtype=torch.float32) for p in flat}
         self.flat = [p.requires_grad_(True) for p in flat]
         self.hooks = [p.register_post_accumulate_grad_hook(self._take) for p in flat]
 
@@ -108,25 +121,32 @@ class GradientMeter:
         self.fold[id(parameter)] += parameter.grad
         parameter.grad = None
 
-    def _norms(self, sums: dict[int, Tensor], weight: float) -> list[float]:
+    def _norms(self, weight: float) -> list[float]:
+        """Norms of the sums in ``fold``, divided by ``weight``."""
+
         def norm(group: list[Tensor]) -> float:
-            return sum(float(sums[id(p)].double().square().sum()) for p in group) ** 0.5
+            return sum(float(self.fold[id(p)].double().square().sum()) for p in group) ** 0.5
 
         return [(norm(weights) + norm(biases)) / weight for weights, biases in self.parameters]
 
+    def open_fold(self) -> None:
+        """Start from zero."""
+        for parameter in self.flat:
+            self.fold[id(parameter)].zero_()
+            parameter.grad = None
+
     def close_fold(self, weight: float) -> list[float]:
         """Norms of the fold's mean gradient per slot; adds the fold to the total."""
-        norms = self._norms(self.fold, weight)
         for key, value in self.fold.items():
-            self.total[key] += value
-            value.zero_()
-        return norms
+            self.total[key] += value.cpu()
+        return self._norms(weight)
 
     def norms(self, weight: float) -> list[float]:
         """Norms of the mean gradient over all folds of all processes, per slot."""
-        for sums in self.total.values():
+        for key, sums in self.fold.items():
+            sums.copy_(self.total[key])
             distributed.add_up(sums)
-        return self._norms(self.total, weight)
+        return self._norms(weight)
 
     def detach(self) -> None:
         """Leave the backbone as it was: frozen, no hooks."""

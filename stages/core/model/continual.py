@@ -22,6 +22,7 @@ import numpy as np
 from stages.core.backbone.decoding import answer_rows
 from stages.core.backbone.features import extract_features, feature_sizes
 from stages.core.base.errors import InputError
+from stages.core.costs.fitting import usual
 from stages.core.dmole import routers
 from stages.core.dmole.routing import Rule
 from stages.core.model.exported import find_source
@@ -163,7 +164,7 @@ class ContinualModel:
             groups[tuple(names), task].append(row)
         texts: dict[str, str] = {}
         for (names, task), part in groups.items():
-            size = self.source.config["prediction"]["batch_size"]
+            size = usual("prediction", self.source.config["prediction"]["batch_size"])
             with self._states.using(list(names)) as active:
                 length = limits or self._limits(task)
                 texts |= answer_rows(
@@ -214,7 +215,8 @@ class ContinualModel:
     def _features(
         self, rows: list[dict[str, Any]], texts: Sequence[Sequence[str]] | None = None
     ) -> np.ndarray:
-        settings = self.source.config["features"]
+        settings = dict(self.source.config["features"])
+        settings["batch_size"] = usual("features", settings["batch_size"])
         with self._states.using([]):
             return extract_features(self.backbone, rows, texts=texts, **settings)
 

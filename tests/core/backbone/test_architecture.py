@@ -61,10 +61,16 @@ def test_shipped_configurations_are_found_by_name():
         locate("models/InternVL2-2C")
 
 
-def test_families_without_tiles_and_broken_folders_are_refused(tmp_path):
-    write_backbone("qwen2_vl", tmp_path / "qwen")
-    with pytest.raises(InputError, match="not cut into square tiles"):
-        read_architecture(tmp_path / "qwen", SETTINGS)
+def test_an_image_that_keeps_its_shape_counts_by_the_squares_of_its_tokens(tmp_path):
+    write_backbone("qwen2_5_vl", tmp_path / "qwen")
+    arch, family = read_architecture(tmp_path / "qwen", SETTINGS)
+    assert (arch.tile_tokens, arch.vision_positions) == (1, 4)  # 2 x 2 patches become a token
+    assert arch.patch == Matrix(24, 3 * 2 * 14 * 14)
+    assert arch.projector == (Matrix(96, 96), Matrix(32, 96))  # 4 x 24 wide
+    assert family.thumbnail_tiles == 3 * 3  # of 84 pixels, the most that the folder allows
+
+
+def test_broken_folders_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
     with pytest.raises(InputError, match=r"preprocessor_config\.json: file not found"):
         read_architecture(tmp_path, SETTINGS)

@@ -341,6 +341,7 @@ USED = {
         "epochs": 6,
         "batch_size": 6,
         "micro_batch_size": 3,
+        "activation_checkpointing": "auto",
         "checkpoint_steps": 10,
         "per_task": {},
     },

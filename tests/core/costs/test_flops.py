@@ -5,6 +5,7 @@ import pytest
 from stages.core.backbone.architecture import Block, Matrix, describe
 from stages.core.costs import flops, memory
 from stages.core.costs.flops import Learning, Sample
+from stages.core.costs.gpus import GPUS
 from tests.helpers.tiny_families import write_backbone
 
 SETTINGS = {"dtype": "float32", "image_size": None, "max_tiles": 1}
@@ -62,7 +63,7 @@ def test_memory_of_a_position():
 def test_an_h100_takes_a_third_of_an_a100s_time():
     from stages.core.costs.estimate import Machine
 
-    fast, slow = (Machine(name, flops.GPUS[name], 1, 0.5) for name in ("h100", "a100"))
+    fast, slow = (Machine(name, GPUS[name], 1, 0.5) for name in ("h100", "a100"))
     assert slow.hours(156e12 * 3600) == pytest.approx(1)
     assert slow.hours(1e18) / fast.hours(1e18) == pytest.approx(989.4 / 312)
     assert slow.hours(0, 1.555e12 * 7200) == pytest.approx(2)  # bound by memory traffic

@@ -26,6 +26,7 @@ class Family:
     chat_template: ClassVar[str | None] = None  # instead of the folder's
     end_of_turn: ClassVar[str | None] = None  # instead of the tokenizer's end token
 
+    thumbnail_tiles: int = 1  # of a :meth:`thumbnail`, as costs are counted
     whole_first: ClassVar[bool] = False  # an image's first tile, not its last, shows all of it
 
     tile: int

@@ -44,6 +44,7 @@ class QwenVL(Family):
         if self.most < self.tile**2:
             raise InputError(f"backbone.image_size: must be at least {self.tile} for {path}.")
         self.least = min(self.least, self.most)
+        self.thumbnail_tiles = (self._thumbnail_side() // self.tile) ** 2
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """Width and height in whole tiles, the area within the limits, the shape nearly kept."""
@@ -72,8 +73,11 @@ class QwenVL(Family):
         return [self.tensor([i.resize(self.fit(*i.size), Resampling.BICUBIC)]) for i in images]
 
     def thumbnail(self, image: Image) -> Tensor:
-        side = min(THUMBNAIL, math.isqrt(self.most)) // self.tile * self.tile
-        return self.tensor([tiling.thumbnail(image, side)])
+        return self.tensor([tiling.thumbnail(image, self._thumbnail_side())])
+
+    def _thumbnail_side(self) -> int:
+        """In pixels, whole tiles."""
+        return min(THUMBNAIL, math.isqrt(self.most)) // self.tile * self.tile
 
     def batch(self, rows: list[list[Tensor]], ids: Tensor) -> dict[str, Tensor]:
         images = [image for row in rows for image in row]

@@ -1,0 +1,239 @@
+"""Batch sizes of the GPU stages that fit a GPU's memory.
+
+``auto`` is the largest that fits, by the formulas of ``core.costs.memory``; on a CPU, where memory
+is no such matter, it is a fixed number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from stages.core.backbone.architecture import Architecture, describe
+from stages.core.backbone.features import CLOSING, OPENING
+from stages.core.backbone.prompts import IGNORE
+from stages.core.backbone.slots import Slot
+from stages.core.base import distributed
+from stages.core.base.errors import InputError
+from stages.core.costs import memory
+from stages.core.costs.flops import Learning, Sample
+from stages.core.costs.memory import Memory
+from stages.core.training.batches import Largest, Step, micro_batch_sizes
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from stages.core.backbone.load import Backbone
+
+SHARE = 0.85  # of a GPU's memory that is filled; what is left is CUDA's own, work space, our error
+USUAL = {"profile": 8, "features": 16, "prediction": 16}  # of "auto" on a CPU
+MOST = 64  # of "auto": more at a time makes a GPU no faster
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a stage's forward passes are made, and the memory that it takes."""
+
+    size: int
+    checkpointing: bool
+    memory: Memory
+
+
+def room(asked: str, device: torch.device) -> float | None:
+    """Bytes of the GPU that a stage works on; None on a CPU.
+
+    Args:
+        asked: key ``gpus.memory``: gigabytes, or ``auto`` for what the device says.
+
+    Raises:
+        InputError: neither a number nor ``auto``.
+    """
+    import torch
+
+    try:
+        given = None if asked == "auto" else GB * float(asked)
+    except ValueError:
+        raise InputError(f"--gpu-memory {asked!r}: give auto, or gigabytes.") from None
+    if device.type == "cpu":
+        return None
+    return given or torch.cuda.get_device_properties(device).total_memory
+
+
+def best(
+    needs: Callable[[int, bool], Memory],
+    sizes: Iterable[int],
+    modes: Sequence[bool],
+    bytes_there: float,
+) -> Batch:
+    """The first mode, and in it the first size, that fits; if none does, the last of both.
+
+    Args:
+        needs: memory by size and mode (activation checkpointing).
+        sizes: the largest first.
+    """
+    for mode, size in product(modes, sizes):
+        batch = Batch(size, mode, needs(size, mode))
+        if batch.memory.total <= SHARE * bytes_there:
+            break
+    return batch
+
+
+def sizes_of(asked: int | str) -> Sequence[int]:
+    """The batch sizes that a key allows, the largest first."""
+    return range(MOST, 0, -1) if asked == "auto" else [int(asked)]
+
+
+def modes_of(asked: bool | str) -> Sequence[bool]:
+    """Whether to checkpoint: the key's value, or with ``auto`` only if it must be."""
+    return [False, True] if asked == "auto" else [bool(asked)]
+
+
+def _chosen(
+    needs: Callable[[int, bool], Memory], asked: int | str, there: float, modes: Sequence[bool]
+) -> tuple[int, bool]:
+    """Batch size and checkpointing of a job on a GPU, which it prints."""
+    found = best(needs, sizes_of(asked), modes, there)
+    if distributed.is_first():
+        print(told(found, there), flush=True)
+    return found.size, found.checkpointing
+
+
+def usual(stage: str, asked: int | str) -> int:
+    """The batch size of a stage where no memory decides."""
+    return USUAL[stage] if asked == "auto" else int(asked)
+
+
+def _longest(arch: Architecture, image: int, rows: Iterable[tuple[list[int], list[int]]]) -> Sample:
+    """The size of the longest of rows, each its ids and labels; ``image`` is an image token's."""
+    ids, labels = max(rows, key=lambda row: len(row[0]))
+    tiles = ids.count(image) / arch.tile_tokens
+    return Sample(tiles, len(ids), len(labels) - labels.count(IGNORE))
+
+
+def told(batch: Batch, there: float) -> str:
+    """A choice in words."""
+    again = ", activation checkpointing on" if batch.checkpointing else ""
+    need, most = batch.memory.total / GB, there / GB
+    return f"{batch.size} samples at a time{again}: {need:.1f} GB of the GPU's {most:.1f} GB"
+
+
+def _described(backbone: Backbone) -> tuple[Architecture, int]:
+    """Its architecture, and the id of an image token."""
+    images = backbone.prompter.images
+    return describe(backbone.model, images, backbone.path), images.config.image_token_id
+
+
+def profile_batch(
+    backbone: Backbone, rows: Sequence[dict[str, Any]], asked: int | str, there: float | None
+) -> tuple[int, bool]:
+    """Batch size and checkpointing of a profile of rows of the data artefact."""
+
+    def needs(size: int, checkpointing: bool) -> Memory:
+        return memory.profile(arch, sample, size, checkpointing=checkpointing)
+
+    if there is None:
+        return usual("profile", asked), False
+    arch, image = _described(backbone)
+    sample = _longest(arch, image, map(backbone.prompter.training_ids, rows))
+    return _chosen(needs, asked, there, (False, True))
+
+
+def features_batch(
+    backbone: Backbone, texts: Sequence[Sequence[str]], asked: int | str, there: float | None
+) -> int:
+    """Batch size of the features of images and of requests."""
+    if there is None:
+        return usual("features", asked)
+    arch, _ = _described(backbone)
+    prompter = backbone.prompter
+    longest = max((text for own in texts for text in own), key=len)
+    tokens = len(prompter.quoted_ids(OPENING, longest, CLOSING))  # both styles have at most these
+    tiles = prompter.images.thumbnail_tiles
+
+    def needs(size: int, _: bool) -> Memory:
+        return memory.features(arch, tiles, tokens, size)
+
+    return _chosen(needs, asked, there, (False,))[0]
+
+
+def prediction_batch(
+    backbone: Backbone,
+    model: nn.Module,
+    rows: Sequence[dict[str, Any]],
+    limits: dict[str, int],
+    asked: int | str,
+    there: float | None,
+) -> int:
+    """Batch size of the answers that a model with these experts gives to rows."""
+    if there is None:
+        return usual("prediction", asked)
+    (arch, image), prompter = _described(backbone), backbone.prompter
+    prompts: Iterable[tuple[list[int], list[int]]] = (
+        (prompter.prompt(row["turns"], prompter.tile_counts(row)), []) for row in rows
+    )
+    sample, learning = _longest(arch, image, prompts), learning_of(model, arch.slots)
+
+    def needs(size: int, _: bool) -> Memory:
+        return memory.prediction(arch, sample, learning, size, limits["max_new_tokens"])
+
+    return _chosen(needs, asked, there, (False,))[0]
+
+
+def learning_of(model: nn.Module, slots: Sequence[Slot]) -> Learning:
+    """What sits on the slots of a model: ranks of what learns and of what is frozen beside it.
+
+    A matrix beside a slot's linear that reads the linear's input is the A of an expert.
+    """
+    first = {f"{slot.linears[0]}.": slot for slot in slots}
+    trained: dict[tuple[str, int, str], int] = {}
+    frozen: dict[tuple[str, int, str], int] = {}
+    for name, parameter in model.named_parameters():
+        slot = next((slot for linear, slot in first.items() if linear in name), None)
+        own = slot is not None and name.endswith((f"{slot.linears[0]}.weight", "base_layer.weight"))
+        if slot is None or own or parameter.dim() != 2:
+            continue
+        rank, width = parameter.shape
+        if width == slot.shapes[0][1]:
+            ranks = trained if parameter.requires_grad else frozen
+            ranks[slot.key] = ranks.get(slot.key, 0) + rank
+    return Learning(trained, frozen)
+
+
+def training_step(backbone: Backbone, there: float, dropout: float) -> Callable[..., Step]:
+    """The ``fit`` of a training (``Phases``) on a GPU with so many bytes."""
+    arch, _ = _described(backbone)
+
+    def fit(model: nn.Module, settings: dict[str, Any], row: Largest) -> Step:
+        sample = Sample(row.image_tokens / arch.tile_tokens, row.tokens, row.answer)
+        found = step_of(arch, sample, learning_of(model, arch.slots), settings,
+                        processes=distributed.size(), there=there, dropout=dropout)  # fmt: skip
+        if distributed.is_first():
+            print(told(found, there), flush=True)
+        return Step(found.size, found.checkpointing)
+
+    return fit
+
+
+def step_of(
+    arch: Architecture,
+    sample: Sample,
+    learning: Learning,
+    settings: dict[str, Any],
+    *,
+    processes: int,
+    there: float,
+    dropout: float,
+) -> Batch:
+    """The micro batch of a training: ``settings`` are the config's, a task's filled in."""
+
+    def needs(size: int, checkpointing: bool) -> Memory:
+        return memory.training(
+            arch, sample, learning, size, dropout=dropout, checkpointing=checkpointing
+        )
+
+    sizes = micro_batch_sizes(settings, processes)
+    return best(needs, sizes, modes_of(settings["activation_checkpointing"]), there)
