@@ -29,6 +29,7 @@ from stages.core.base import artifacts, cli, config, distributed, provenance, re
 from stages.core.base.errors import InputError
 from stages.core.base.writing import make_folder, saving
 from stages.core.dmole import decisions
+from stages.core.training.batches import as_usual
 from stages.core.training.lock import only_training
 from stages.core.training.tracking import TRACKERS, Tracking
 from stages.methods import registry as methods
@@ -147,7 +148,9 @@ def _weigh(
         raise InputError("transfer.accept is 'lower_loss': name the task's subset with --subset.")
     rows = artifacts.read_table("data", args.subset).to_pylist()
     [(parent, folder)] = states.items()
-    found = weigh(backbone, rows, parent, folder, used["training"]["micro_batch_size"])
+    found = weigh(
+        backbone, rows, parent, folder, as_usual(used["training"]["micro_batch_size"])
+    )
     verdict = "accepted" if found["accepted"] else "left out"
     losses = found["losses"]
     print(

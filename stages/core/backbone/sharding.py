@@ -8,7 +8,7 @@ and the embeddings, which methods read directly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from stages.core.base import distributed
 
@@ -28,8 +28,9 @@ def shard(language_model: nn.Module, device: torch.device) -> None:
     if distributed.size() == 1:
         return
     mesh = init_device_mesh(device.type, (distributed.size(),))
-    whole = set(language_model.parameters()) - set(language_model.layers.parameters())
-    for block in language_model.layers:
+    blocks = cast("nn.ModuleList", language_model.layers)
+    whole = set(language_model.parameters()) - set(blocks.parameters())
+    for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     # without weights of its own, but the next block is gathered while one computes
     fully_shard(language_model, mesh=mesh, ignored_params=whole)

@@ -24,7 +24,7 @@ class _Made:
 
     def __getitem__(self, index: int) -> tuple[U | None, Exception | None]:
         try:
-            return self.make(self.items[index]), None
+            return self.make(self.items[index]), None  # type: ignore[return-value]
         except Exception as error:
             return None, error
 

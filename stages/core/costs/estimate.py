@@ -78,7 +78,8 @@ class Forecast:
         """The expert that learns and, ASSUME for every task but the first, a parent's like it."""
         parent = self.runs.has_transfer(self.run) and task != self.config["tasks"][0]
         ranks = self.ranks(task)
-        return Learning(ranks, ranks if parent else {})
+        fused = self.config["expert"]["qkv"] == "fused"
+        return Learning(ranks, ranks if parent else {}, fused=fused)
 
     def task(self, task: str, train: Workload, test: Workload) -> dict[str, Any]:
         """All of one task: sizes, steps, operations and GPU-hours per stage, memory."""

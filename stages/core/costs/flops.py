@@ -35,11 +35,13 @@ class Sample:
 @dataclass(frozen=True)
 class Learning:
     """What sits on the slots: the rank of the trained expert, the summed rank of the frozen ones,
-    and whether the slots' own weights get gradients (the profile)."""
+    whether the slots' own weights get gradients (the profile), and whether the trained expert's q,
+    k and v share one A."""
 
     trained: SlotRanks = field(default_factory=dict)
     frozen: SlotRanks = field(default_factory=dict)
     dense: bool = False
+    fused: bool = False
 
 
 def total(flops: Flops) -> float:

@@ -46,7 +46,7 @@ def training(
     checkpointing: bool,
 ) -> Memory:
     """Of a training step: the forward pass in bfloat16, all that learns in float32."""
-    own = expert_parameters(arch, learning.trained)
+    own = expert_parameters(arch, learning.trained, fused=learning.fused)
     kept = activations(arch, sample, learning, checkpointing=checkpointing, dropout=dropout)
     return Memory(
         weights=HALF * arch.parameters,
@@ -97,9 +97,10 @@ def prediction(
 # --- their parts ------------------------------------------------------------------------------
 
 
-def expert_parameters(arch: Architecture, ranks: SlotRanks) -> int:
-    """Parameters of an expert: ``r (m + n)`` of every linear of its slots."""
-    return sum(slot.lora_parameters(ranks.get(slot.key, 0)) for slot in arch.slots)
+def expert_parameters(arch: Architecture, ranks: SlotRanks, *, fused: bool = False) -> int:
+    """Parameters of an expert: ``r (m + n)`` of every linear of its slots, ``fused``: which share
+    their A."""
+    return sum(slot.lora_parameters(ranks.get(slot.key, 0), fused=fused) for slot in arch.slots)
 
 
 def passing(block: Block) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.core.base.errors import InputError
 from stages.core.costs.estimate import Forecast, Machine
-from stages.core.costs.flops import GPUS
+from stages.core.costs.gpus import GPUS
 from stages.core.costs.workload import Ruler, Workload
 from stages.core.runs.job_states import JobState
 from stages.core.runs.run_jobs import RunJob

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from stages.core.backbone.features import feature_sizes
 from stages.core.base.sampling import pick
+from stages.core.training.batches import as_usual
 from stages.methods.layers.halves import halves_of, image_halves, text_halves
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def anchors(backbone: Backbone, tasks: int) -> Anchors:
 def drop_anchor(model: Mixture, rows: Dataset, job: Job, samples: int) -> None:
     """Set the last task's anchors to the means over at most ``samples`` of its rows, seeded."""
     chosen = pick(len(rows), samples, job.seed, f"{job.task} anchors")
-    size = job.config["training"]["micro_batch_size"]
+    size = as_usual(job.config["training"]["micro_batch_size"])
     images, texts = halves_of(model, rows.select(chosen), size, 1.0)
     model.extra.images[-1].copy_(images.mean(dim=0))
     model.extra.texts[-1].copy_(texts.mean(dim=0))
