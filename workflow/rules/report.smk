@@ -66,13 +66,16 @@ rule compare:
         " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
 
 
+PAGE_FILES = ("template.html", "page.css", "plots.css", "page.js")
+
+
 rule report:
     input:
         runs=all_of("report", "runs"),
         scores=all_of("report", "scores"),
         metrics=all_of("report", "metrics"),
         comparison=all_of("report", "comparison"),
-        template=shipped("stages/core/report/template.html"),
+        page=[shipped(f"stages/core/report/{file}") for file in PAGE_FILES],
         profiles=all_of("report", "profile"),
         allocations=all_of("report", "allocation"),
         routers=all_of("report", "router"),

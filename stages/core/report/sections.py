@@ -1,7 +1,7 @@
 """The report's sections, one module each: numbers in, tables and pictures with captions out.
 
-``page`` is the vocabulary of the page, ``style`` the look of pictures, ``results`` the reading of
-artefacts. To add a section, write a module with ``section(results) -> Section`` and list it here.
+``page`` is the vocabulary of the page, ``svg`` that of pictures, ``style`` has the colours. To add
+a section, write a module with ``section(results) -> Section`` and list it here.
 """
 
 from stages.core.report import (
@@ -13,6 +13,7 @@ from stages.core.report import (
     metrics,
     overview,
     parameters,
+    result,
     routing,
     runtimes,
     sensitivity,
@@ -20,19 +21,20 @@ from stages.core.report import (
 )
 
 SECTIONS = (
-    overview.section,
+    result.section,
     comparison.section,
-    metrics.section,
     matrices.section,
-    matrices.unparsed_section,
-    parameters.section,
-    sensitivity.section,
-    evolution.budget_section,
-    evolution.section,
+    metrics.section,
     routing.section,
     activation.section,
     losses.section,
+    sensitivity.section,
+    evolution.budget_section,
+    evolution.section,
     tree.section,
+    matrices.unparsed_section,
+    parameters.section,
     runtimes.section,
+    overview.section,
 )
-"""In the order of the page."""
+"""In the order of the page; the first has the first screen for itself."""

@@ -58,6 +58,7 @@ class Results:
     edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:
         """Put routes in the order of the methods."""
@@ -75,6 +76,14 @@ class Results:
     def order(self, name: str) -> list[str]:
         """The tasks in the order in which this method or variant learnt them."""
         return orders_of(self.config).get(name, self.tasks)
+
+    def task(self, name: str) -> str:
+        """How people call a task."""
+        return self.labels.get("tasks", {}).get(name, name)
+
+    def label(self, name: str) -> str:
+        """How people call a method or variant."""
+        return self.labels.get("methods", {}).get(name, name)
 
     @property
     def seeds(self) -> list[int]:
@@ -118,6 +127,7 @@ def read_results(sheet: RunSheet, scores: Path, metrics: Path, *artefacts: str) 
         made_by=metadata(scores).get("provenance") or {},
         routes=read_all_routes(sheet),
         benchmarks=read_benchmarks(sheet),
+        labels=sheet.labels,
         **found,
     )
 
