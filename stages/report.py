@@ -1,7 +1,8 @@
 """Make the report: one HTML file with tables and pictures that needs no network and no other file.
 
 Reads   the run sheet, scores.parquet, metrics.json, comparison.json, and through the sheet
-        profiles, allocations, routers, transfers, experts (their training.json) and routes
+        profiles, allocations, routers, transfers, experts (their training.json), routes, and for
+        the examples test rows, predictions and sample_scores.parquet
 Writes  report.html; equal inputs give equal bytes. A section without inputs is one line.
 
     python -m stages.report --runs results/pocket/runs.json \\
@@ -17,6 +18,7 @@ from pathlib import Path
 from stages.core.base import artifacts, cli, writing
 from stages.core.runs.results import Results
 
+IMAGE_BYTES = 1_200_000  # of the examples, all together
 ARTEFACTS = ("profile", "allocation", "router", "transfer", "expert")
 
 
@@ -25,11 +27,15 @@ def report(results: Results) -> str:
     from stages.core.report.page import render
     from stages.core.report.sections import SECTIONS
 
-    plural = "s" if len(results.seeds) > 1 else ""
+    methods, seeds = list(map(results.label, results.methods)), results.seeds
+    parts = [
+        f"{len(results.tasks)} tasks",
+        ", ".join(methods) if len(methods) < 7 else f"{len(methods)} methods",
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+    ]
     return render(
         f"Continual instruction tuning on {results.config['stream']}",
-        f"{len(results.tasks)} tasks · {', '.join(results.methods)} · "
-        f"seed{plural} {', '.join(map(str, results.seeds))}",
+        " · ".join(parts),
         [section(results) for section in SECTIONS],
     )
 
@@ -42,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from stages.core.runs.edited import find_edits
+    from stages.core.runs.examples import read_examples
     from stages.core.runs.results import read_results
     from stages.core.runs.run_sheet import RunSheet
 
@@ -49,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = read_results(sheet, args.scores, args.metrics, *ARTEFACTS)
     results.edits = find_edits(sheet)
     results.comparison = artifacts.read_json("comparison", args.comparison)
+    results.examples = read_examples(sheet, results.comparison, IMAGE_BYTES)
     with writing.replacing(args.out) as draft:
         draft.write_text(report(results), encoding="utf-8")
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from stages.core.base.errors import unknown
 
+BOUNDS = ("zero_shot", "individual", "joint")
+"""References that are no continual learners."""
+
 NOT_METHODS = ("__init__", "base", "mixture", "registry")
 
 

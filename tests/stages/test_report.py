@@ -23,6 +23,7 @@ PROJECT = Path(__file__).parents[2]
 TASKS = ["caption", "choice", "box"]
 SIGNS = list(itertools.product((1, -1), repeat=3))
 HEAVY = ("--profiles", "--allocations", "--routers", "--transfers", "--experts", "--routes")
+HEAVY += ("--rows", "--predictions")
 
 
 class Page(HTMLParser):
@@ -247,6 +248,19 @@ def test_routing_table_counts_samples(page):
     assert len(page.tables["routing"]) == 2  # static methods have no routing
 
 
+def test_examples_show_the_image_once_and_every_step(page, html):
+    images = [fields for tag, fields in page.tags if tag == "img"]
+    assert {(fields["width"], fields["height"]) for fields in images} == {("200", "150")}
+    cards = html.partition('id="examples"')[2].partition("</details>")[0].split('class="card"')[1:]
+    assert len({re.search(r'src="([^"]*)"', card)[1] for card in cards}) == len(cards)
+    assert "Is &lt;i&gt;caption" in cards[0] and "&lt;b&gt;True&lt;/b&gt;" in cards[0]
+    steps = re.findall(r'<th scope="row">(\d)(?:–(\d))?</th>', cards[0].partition("</table>")[0])
+    assert [int(first) for first, _ in steps] == [
+        0, *(int(last or first) + 1 for first, last in steps[:-1])
+    ]  # fmt: skip
+    assert int(steps[-1][1] or steps[-1][0]) == 3
+
+
 # --- the page as a whole ---
 
 
@@ -254,7 +268,7 @@ def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
     assert ids[0] == "result" and ids[-1] == "run"
-    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 15
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 16
     assert not any(lead.startswith("Absent") for lead in page.leads.values())
 
 
@@ -264,6 +278,7 @@ def test_sections_without_inputs_say_so(tmp_path):
     absent = {key for key, lead in page.leads.items() if lead.startswith("Absent")}
     assert absent == {
         "comparison",
+        "examples",
         "parameters",
         "sensitivity",
         "budgets",
@@ -332,7 +347,9 @@ def test_names_are_escaped_everywhere(tmp_path):
     assert "<img src=x" not in html and "&gt;&lt;img src=x" in html
     assert page.tables["unparsed"][0] == ["Method", "plain", hostile]
     assert not any(name.startswith("on") for _, fields in page.tags for name in fields)
-    assert "img" not in {tag for tag, _ in page.tags}
+    images = [fields for tag, fields in page.tags if tag == "img"]
+    assert images and all(fields["src"].startswith("data:image/jpeg;base64,") for fields in images)
+    assert not {tag for tag, _ in page.tags} & {"i", "b"}  # of questions and answers
 
 
 def test_help_needs_no_heavy_module():

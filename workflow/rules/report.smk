@@ -82,6 +82,9 @@ rule report:
         transfers=all_of("report", "transfer"),
         experts=all_of("report", "expert"),
         routes=all_of("report", "routes"),
+        data=all_of("report", "test_rows"),
+        predictions=all_of("report", "predictions"),
+        samples=all_of("report", "sample_scores"),
     output:
         report(
             made("report", "report"),

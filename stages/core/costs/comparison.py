@@ -90,8 +90,8 @@ def curve(results: Results, name: str) -> list[dict[str, float | None]]:
     }
     seeds, order, found = sorted({seed for seed, _, _ in cells}), results.order(name), []
     for step in range(1, len(order) + 1):
-        rows = [[cells.get((seed, step, task)) for task in order[:step]] for seed in seeds]
-        means = [fmean(row) for row in rows if None not in row]
+        keys = [[(seed, step, task) for task in order[:step]] for seed in seeds]
+        means = [fmean(map(cells.__getitem__, row)) for row in keys if cells.keys() >= set(row)]
         whole = len(means) == len(seeds)
         half = half_width(stdev(means), len(means)) if whole and len(means) > 1 else None
         found.append({"mean": fmean(means) if whole else None, "half_width": half})

@@ -16,11 +16,12 @@ from stages.core.report.page import (
     Section,
     Table,
 )
-from stages.core.report.ranking import BOUNDS, marks, ranked
+from stages.core.report.ranking import marks, ranked
 from stages.core.report.runtimes import time_cell
 from stages.core.report.style import colour_of
 from stages.core.report.svg import Canvas, Scale, around, spread, width_of, x_axis, y_axis
 from stages.core.runs.results import Results
+from stages.methods.registry import BOUNDS
 
 LEARNT = "mft"  # scores right after learning; all that the paper's Finetune has
 SHOWN = (*KEYS, LEARNT)

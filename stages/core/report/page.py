@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.report.svg import CSS, Canvas
+from stages.core.runs.examples import Thumbnail
 
 HERE = Path(__file__).parent
 
@@ -96,6 +97,24 @@ class ScoreScale:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a method answered to a sample, and what became of the sample."""
+
+    title: str
+    kinds: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image (None: there is none) and samples about it: id, question, references, answers."""
+
+    image: Thumbnail | None
+    samples: Sequence[tuple[str, str, str, Sequence[Answers]]]
+    kind = "card"
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that show on demand."""
 
@@ -104,7 +123,7 @@ class Fold:
     kind = "fold"
 
 
-Block = Table | Picture | Row | Note | Definitions | ScoreScale | Fold
+Block = Table | Picture | Row | Note | Definitions | ScoreScale | Card | Fold
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-BOUNDS = ("zero_shot", "individual", "joint")  # no continual learners: never best or near it
+from stages.methods.registry import BOUNDS
+
 Mean = dict[str, Any]  # mean and half_width of the 95 % interval, each a number or None
 
 

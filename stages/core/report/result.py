@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.core.report.page import Note, Picture, Row, Section
-from stages.core.report.ranking import BOUNDS, marks, ranked
+from stages.core.report.ranking import marks, ranked
 from stages.core.report.svg import (
     Canvas,
     Scale,
@@ -18,10 +18,11 @@ from stages.core.report.svg import (
     y_axis,
 )
 from stages.core.runs.results import Results
+from stages.methods.registry import BOUNDS
 
 KINDS = ("blue", "green", "orange", "pink", "brown")
 Entry = dict[str, Any]  # of a method in comparison.json
-LEFT, RIGHT = 260, 110  # pixels of the two panels of the dot plot
+LEFT, RIGHT = 230, 90  # pixels of the two panels of the dot plot
 
 
 def label_of(entry: Entry) -> str:
@@ -86,7 +87,7 @@ def _score(entry: Entry) -> str:
 
 def _forgets(entry: Entry) -> str:
     forgetting = entry["metrics"]["forgetting"]["mean"]
-    return "" if forgetting is None else f", having forgotten {forgetting:.1f}"
+    return "" if forgetting is None else f", forgetting {forgetting:.1f}"
 
 
 # --- the pictures --------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def draw_last(methods: Sequence[Entry], kinds: Mapping[str, str]) -> Canvas:
     line = 18 if len(methods) > 12 else 24
     left = 12 + max(width_of(shortened(label_of(entry))) for entry in methods)
     bottom = 34 + line * len(methods)
-    canvas = Canvas(left + LEFT + 40 + RIGHT + 14, bottom + 22)
+    canvas = Canvas(left + LEFT + 30 + RIGHT + 14, bottom + 22)
     ends = [
         entry["metrics"]["last"]["mean"] + sign * (half_of(entry) or 0)
         for entry in methods
@@ -105,7 +106,7 @@ def draw_last(methods: Sequence[Entry], kinds: Mapping[str, str]) -> Canvas:
     ]
     scale = Scale(*around([*ends, 0.0], 0.02), left, left + LEFT)
     lost = [e["metrics"]["forgetting"]["mean"] for e in methods]
-    start = left + LEFT + 40
+    start = left + LEFT + 30
     other = Scale(*around([*filter(None, lost), 0.0], 0.04), start, start + RIGHT)
     for axis, title, count in ((scale, "score after the last task", 5), (other, "forgetting", 3)):
         canvas.text(axis.start, 12, title, "bold")
@@ -131,12 +132,12 @@ def draw_curves(methods: Sequence[Entry], kinds: Mapping[str, str], height: floa
     names = {e["name"]: shortened(label_of(e)) for e in methods}
     shown = [name for name in names if kinds[name] != "pale"]
     room = 14 + max(width_of(names[name]) for name in shown)
-    canvas = Canvas(34 + 290 + room, height)
-    x, bottom = Scale(1, max(steps, 2), 34, 324), height - 22
+    canvas = Canvas(34 + 260 + room, height)
+    x, bottom = Scale(1, max(steps, 2), 34, 294), height - 22
     values = [value for curve in curves.values() for value in curve if value is not None]
     y = Scale(*around([*values, 0.0], 0.04), bottom, 34)
     canvas.text(34, 12, "average over the tasks so far", "bold")
-    y_axis(canvas, y, 34, 324)
+    y_axis(canvas, y, 34, 294)
     for step in range(1, steps + 1):
         canvas.text(x(step), bottom + 11, str(step), "small", "middle")
     ends: dict[str, float] = {}

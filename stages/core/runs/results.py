@@ -16,6 +16,7 @@ from stages.core.base.errors import InputError, unknown
 from stages.core.base.reading import reading
 from stages.core.evaluation.routing_quality import Routed, read_routes
 from stages.core.runs.edited import Edit
+from stages.core.runs.examples import Examples
 from stages.core.runs.run_sheet import RunSheet
 from stages.core.runs.runs import split_scope
 from stages.core.runs.stage_table import STAGES, rule_of
@@ -58,6 +59,7 @@ class Results:
     edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
+    examples: Examples | None = None
     labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:

@@ -78,7 +78,7 @@ METHODS = [
 def test_the_sentence_names_the_best_its_equals_the_reference_and_the_bounds() -> None:
     assert sentence(content(*METHODS)) == (
         "EWC ends highest: 61.0 ± 4.0 on average over the 2 tasks after the last one (95% interval "
-        "over 3 seeds), having forgotten 0.2. Within its interval: DMOLE. DMOLE is number 2 of 3 "
+        "over 3 seeds), forgetting 0.2. Within its interval: DMOLE. DMOLE is number 2 of 3 "
         "with 60.0 ± 2.0. For comparison: training on all tasks at once 80.0 ± 1.0, the untouched "
         "backbone 20.0 ± 0.0."
     )
