@@ -3,7 +3,7 @@
 Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
 any), for a method without one the size of a D-MoLE expert, which its ranks match, and the states of
 earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
-(counts, loss curve) and ``provenance.json``.
+(counts, curves of loss and gradient norm) and ``provenance.json``.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +86,11 @@ def train_expert(
         f"{job.task}: learnt {counts['trainable_parameters']:,} parameters, "
         f"stored {counts['stored_parameters']:,}; budget {budget_of(job):,.0f}"
     )
-    return {"task": job.task, "rows": len(rows), "loss": history} | counts
+    curves = {
+        "loss": [[step, loss] for step, loss, _ in history],
+        "gradient_norm": [[step, norm] for step, _, norm in history if math.isfinite(norm)],
+    }
+    return {"task": job.task, "rows": len(rows)} | curves | counts
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

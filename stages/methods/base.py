@@ -135,7 +135,7 @@ class Method:
         return model.answer_loss(batch)
 
     def fit(self, model: ExpertModel, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        """Train in one or more phases, and finish the state; return the loss history.
+        """Train in one or more phases, and finish the state; return the history of the main one.
 
         ``run(model, loss, rows, **changes)`` is one phase of training what has ``requires_grad``;
         ``changes`` override keys of the config's ``training`` section.

@@ -280,7 +280,13 @@ class SyntheticRun:
         self.files["--experts"][-1] = path.parent
         count = 1000 if method == "dmole" else 1200
         counts = {"trainable_parameters": count, "stored_parameters": count + 1}
-        path.write_text(json.dumps({"task": task, "rows": 9} | counts))
+        random = np.random.default_rng([seed, *f"{method}{task}".encode()])
+        falling = np.exp(-np.arange(40) / 12) + 0.2 + random.uniform(0, 0.1, 40)
+        curves = {
+            "loss": [[10 * k + 10, round(float(v), 4)] for k, v in enumerate(falling)],
+            "gradient_norm": [[10 * k + 10, round(float(2 * v), 4)] for k, v in enumerate(falling)],
+        }
+        path.write_text(json.dumps({"task": task, "rows": 9} | curves | counts))
 
     def _routes(self, random, seed, method, i, task):
         rows = []

@@ -268,7 +268,7 @@ def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
     assert ids[0] == "result" and ids[-1] == "run"
-    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 16
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 17
     assert not any(lead.startswith("Absent") for lead in page.leads.values())
 
 
@@ -280,6 +280,7 @@ def test_sections_without_inputs_say_so(tmp_path):
         "comparison",
         "examples",
         "parameters",
+        "training",
         "sensitivity",
         "budgets",
         "evolution",

@@ -18,6 +18,7 @@ from stages.core.report import (
     routing,
     runtimes,
     sensitivity,
+    training,
     tree,
 )
 
@@ -27,6 +28,7 @@ SECTIONS = (
     matrices.section,
     metrics.section,
     examples.section,
+    training.section,
     routing.section,
     activation.section,
     losses.section,
