@@ -56,9 +56,8 @@ def main(folder: Path) -> None:
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     page = folder.resolve() / "report.html"
     print(f"{len(METHODS)} methods, {len(TASKS)} tasks, 3 seeds")
-    print(
-        f"{page.stat().st_size / 1e6:.2f} MB, {seconds:.1f} s, {busy:.1f} of them CPU (compare and report)"
-    )
+    took = f"compare and report {seconds:.1f} s, {busy:.1f} of them CPU"
+    print(f"{page.stat().st_size / 1e6:.2f} MB, {took}")
     print(f"height: {heights(page)}")
 
 

@@ -96,7 +96,8 @@ class SyntheticRun:
         out = outputs.get("out", self.root / "report.html")
         text = str(self.root / "comparison.md")
         compare.main([*shared, "--out", comparison, "--out-text", text])
-        report.main([*shared, "--comparison", comparison, "--out", str(out)])
+        pictures = ["--out-figures", str(out.with_name("figures"))]
+        report.main([*shared, "--comparison", comparison, "--out", str(out), *pictures])
 
     def write(self):
         """All artefacts; returns self."""

@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -328,6 +329,15 @@ def test_only_the_page_s_own_script_may_run(html):
 def test_every_picture_is_described(page):
     described = pictures(page)
     assert len(described) == len(set(described)) >= 8 and all(described)
+
+
+def test_the_main_pictures_are_files_with_captions_in_snakemakes_report(run, html):
+    figures = {file.stem: file.read_text() for file in (run.root / "figures").iterdir()}
+    captions = (PROJECT / "workflow/report/figure.rst").read_text()
+    assert set(figures) == set(re.findall(r'^  "(\w+)": "', captions, re.M))
+    for svg in figures.values():
+        assert ElementTree.fromstring(svg).get("aria-label") in pictures(Page(html))
+        assert not re.search(r"url\(|@import|href", svg)
 
 
 def test_equal_inputs_give_equal_bytes(run, html):

@@ -75,7 +75,7 @@ rule report:
         scores=all_of("report", "scores"),
         metrics=all_of("report", "metrics"),
         comparison=all_of("report", "comparison"),
-        page=[shipped(f"stages/core/report/{file}") for file in PAGE_FILES],
+        template=[shipped(f"stages/core/report/{file}") for file in PAGE_FILES],
         profiles=all_of("report", "profile"),
         allocations=all_of("report", "allocation"),
         routers=all_of("report", "router"),
@@ -86,10 +86,18 @@ rule report:
         predictions=all_of("report", "predictions"),
         samples=all_of("report", "sample_scores"),
     output:
-        report(
+        page=report(
             made("report", "report"),
             caption="../report/report.rst",
             category="Results",
+            labels={"what": "the whole report"},
+        ),
+        figures=report(
+            directory(made("report", "figures")),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
         ),
     log:
         log_of("report"),
@@ -98,5 +106,5 @@ rule report:
         source=source_of("report"),
     shell:
         "python -m stages.report --runs {input.runs:q} --scores {input.scores:q}"
-        " --metrics {input.metrics:q} --comparison {input.comparison:q} --out {output:q}"
-        " > {log:q} 2>&1"
+        " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --out {output.page:q} --out-figures {output.figures:q} > {log:q} 2>&1"

@@ -241,7 +241,10 @@ STAGES: dict[str, Stage] = {
             "predictions": stream,
             "sample_scores": stream,
         },
-        writes={"report": Artefact("report.html", "html")},
+        writes={
+            "report": Artefact("report.html", "html"),
+            "figures": Artefact("figures", "a folder of SVG files"),
+        },
         local=True,
         fixed=True,
         summary=True,
