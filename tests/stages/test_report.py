@@ -269,8 +269,8 @@ def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
     assert ids[0] == "result" and ids[-1] == "run"
-    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 17
-    assert not any(lead.startswith("Absent") for lead in page.leads.values())
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 18
+    assert [key for key, lead in page.leads.items() if lead.startswith("Absent")] == ["robust"]
 
 
 def test_sections_without_inputs_say_so(tmp_path):
@@ -281,6 +281,7 @@ def test_sections_without_inputs_say_so(tmp_path):
         "comparison",
         "examples",
         "parameters",
+        "robust",
         "training",
         "sensitivity",
         "budgets",
@@ -369,6 +370,19 @@ def test_help_needs_no_heavy_module():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PROJECT
     )
     assert not {"torch", "matplotlib", "sklearn", "scipy", "jinja2"} & set(shown.stdout.split())
+
+
+def test_other_wordings_are_shown_where_they_were_measured(tmp_path):
+    run = SyntheticRun(tmp_path, TASKS, methods=("dmole",)).write()
+    shares = {"own_first": 0.875, "rejected": 0.125, "other_first": 0.0}
+    entry = {"kind": "hint_dropped", "n": 8, **shares}
+    overall = {**entry, "task": None, "n": 24, "auroc": 0.75, "unknown_rejected": None}
+    content = {"samples": 8, "wordings": [{**entry, "task": "box"}, overall]}
+    write_json("robust", tmp_path / "seed0/dmole/robust.json", content)
+    tables = Page(make(run, *HEAVY)).tables
+    shown = ["87.5", "0.0", "12.5"]
+    assert tables["robust"][1] == ["dmole", "0", "hint dropped", "24", *shown, "0.7500", "–"]
+    assert tables["robust-tasks"][1] == ["dmole", "0", "hint dropped", "box", "8", *shown]
 
 
 # --- bad input ---

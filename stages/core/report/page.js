@@ -9,10 +9,11 @@ function numberOf(cell) {
 
 function sortBy(head, column) {
   const body = head.closest("table").tBodies[0];
-  const down = head.getAttribute("aria-sort") !== "descending";
   const rows = [...body.rows];
   const numbers = rows.map((row) => numberOf(row.cells[column]));
   const asText = numbers.every(Number.isNaN);
+  const order = head.getAttribute("aria-sort");
+  const down = asText ? order === "ascending" : order !== "descending";
   const keys = new Map(rows.map((row, i) => [row, asText ? row.cells[column].textContent : numbers[i]]));
   rows.sort((a, b) => {
     const x = keys.get(a), y = keys.get(b);

@@ -9,11 +9,13 @@ from stages.core.report.page import Block, Fold, Note, Section, Table
 from stages.core.runs.results import Results
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _area(value: float | None) -> str:
+def area(value: float | None) -> str:
+    """An area under a curve, which may be near 1."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -31,13 +33,13 @@ def _summary(routing: list[dict[str, Any]], results: Results) -> Table:
                 results.label(name),
                 str(len(mine)),
                 str(sum(entry["last"]["n_seen"] for entry in mine)),
-                _percent(_mean(mine, "last", "own_nearest")),
-                _percent(_mean(mine, "last", "own_first")),
-                _percent(_mean(mine, "last", "seen_rejected")),
+                percent(_mean(mine, "last", "own_nearest")),
+                percent(_mean(mine, "last", "own_first")),
+                percent(_mean(mine, "last", "seen_rejected")),
                 str(sum(entry["before"]["n_unseen"] for entry in mine)),
                 str(sum(entry["before"]["n_seen"] for entry in mine)),
-                _percent(_mean(mine, "before", "unseen_rejected")),
-                _area(_mean(mine, "before", "auroc")),
+                percent(_mean(mine, "before", "unseen_rejected")),
+                area(_mean(mine, "before", "auroc")),
             ]
         )
     head = ["Method", "Seeds", "n, last step", "Own task nearest %", "Own expert first %"]
@@ -59,11 +61,11 @@ def _by_step(entry: dict[str, Any], results: Results) -> Table:
         [
             f"{step} · {results.task(found['task'])}",
             str(found["n_seen"]),
-            _percent(found["own_first"]),
-            _percent(found["seen_rejected"]),
+            percent(found["own_first"]),
+            percent(found["seen_rejected"]),
             str(found["n_unseen"]),
-            _percent(found["unseen_rejected"]),
-            _area(found["auroc"]),
+            percent(found["unseen_rejected"]),
+            area(found["auroc"]),
         ]
         for step, found in enumerate(entry["steps"], 1)
     ]

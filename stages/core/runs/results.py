@@ -60,6 +60,7 @@ class Results:
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
     examples: Examples | None = None
+    robust: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
     labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:
@@ -201,6 +202,15 @@ def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]
         if mine:
             found[run.name, run.seed] = mine
     return found
+
+
+def read_robust(sheet: RunSheet) -> dict[tuple[str, int], dict]:
+    """What ``cmit robust`` wrote into the folders of runs, by (run, seed)."""
+    files = {
+        (run.name, run.seed): sheet.root / f"seed{run.seed}/{run.name}/robust.json"
+        for run in sheet.runs
+    }
+    return {place: read_json("robust", file) for place, file in files.items() if file.is_file()}
 
 
 def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:
