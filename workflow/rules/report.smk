@@ -10,6 +10,7 @@ rule list_runs:
     params:
         config=json.dumps({k: config[k] for k in config if k not in PLACES}, sort_keys=True),
         root=os.path.relpath(ROOT, SUMMARY),
+        labels=json.dumps(labels_of(runs), sort_keys=True),
         source=source_of("list_runs"),
     shell:
         "python -m stages.list_runs --config {params.config:q} --root {params.root:q}"

@@ -124,7 +124,7 @@ def _pooled(runs: Sequence[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[
     }
 
 
-def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
+def _threshold_table(routers: dict[str, dict], scope: str, label: Callable[[str], str]) -> Table:
     rows = []
     for task, router in routers.items():
         rule, losses = router["calibration"], router["losses"]
@@ -136,7 +136,7 @@ def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
             router["threshold"],
         )
         shown = ["–" if number is None else f"{number:.2e}" for number in numbers]
-        rows.append([task, str(router["n"]), *shown])
+        rows.append([label(task), str(router["n"]), *shown])
     rule = next(iter(routers.values()))["calibration"]
     return Table(
         ["Task", "Rows", "Median in fold", "Median out of fold", "Quantile", "Threshold"],
@@ -157,7 +157,7 @@ def section(results: Results) -> Section:
     blocks = folded(fitted, "Other seeds and variants")
     if results.routers:
         scope, routers = next(iter(results.routers.items()))
-        blocks.append(_threshold_table(routers, str(scope)))
+        blocks.append(_threshold_table(routers, str(scope), results.task))
     blocks += folded(_tested(results), "Test samples of the other methods")
     lead = "A router accepts a sample when its autoencoder's loss is at or under the threshold."
     return Section("losses", title, lead, blocks)

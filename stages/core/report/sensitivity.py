@@ -36,14 +36,14 @@ def _noise(rows: list[dict]) -> str:
     return f"{median(shares):.1f}%" if shares else "–"
 
 
-def _steadiness(profiles: dict[str, list[dict]], scope: str) -> Table:
+def _steadiness(profiles: dict[str, list[dict]], scope: str, label: Callable[[str], str]) -> Table:
     """Sample count, loss and relative standard error per tower, so that noise is visible."""
     towers = list(dict.fromkeys(row["tower"] for rows in profiles.values() for row in rows))
     table = []
     for task, rows in profiles.items():
         shares = [_noise([row for row in rows if row["tower"] == tower]) for tower in towers]
         size, loss = rows[0]["n_samples"], rows[0]["mean_loss"]
-        table.append([task, str(size), f"{loss:.3f}", *shares])
+        table.append([label(task), str(size), f"{loss:.3f}", *shares])
     errors = [f"Median error, {TOWER_TITLES.get(m, m).lower()}" for m in towers]
     return Table(
         ["Task", "Samples", "Mean loss (nats/token)", *errors],
@@ -76,6 +76,6 @@ def section(results: Results) -> Section:
     ]
     blocks = folded(pictures, "Other seeds and variants")
     first = next(iter(results.profiles))
-    blocks.append(_steadiness(results.profiles[first], str(first)))
+    blocks.append(_steadiness(results.profiles[first], str(first), results.task))
     lead = "How strongly each task's loss depends on each slot: what the allocation goes by."
     return Section("sensitivity", title, lead, blocks)

@@ -58,11 +58,11 @@ def draw(transfers: dict[str, dict], label: Callable[[str], str] = str) -> Canva
     return canvas
 
 
-def _losses(transfers: dict[str, dict], scope: str) -> Table:
+def _losses(transfers: dict[str, dict], scope: str, label: Callable[[str], str]) -> Table:
     tasks = list(transfers)
     rows: list[list[Cell | str]] = []
     for task, transfer in transfers.items():
-        row: list[Cell | str] = [task]
+        row: list[Cell | str] = [label(task)]
         for earlier in tasks[:-1]:
             loss = transfer["losses"].get(earlier)
             chosen = earlier == transfer["parent"]
@@ -70,7 +70,7 @@ def _losses(transfers: dict[str, dict], scope: str) -> Table:
             row.append(Cell(text, "chosen as parent" if chosen else "", marks="chosen" * chosen))
         rows.append(row)
     return Table(
-        ["New task", *tasks[:-1]],
+        ["New task", *map(label, tasks[:-1])],
         rows,
         f"Mean reconstruction loss of a new task's rows (row) under each earlier task's "
         f"autoencoder (column), {scope}. Bold: the parent.",
@@ -97,6 +97,6 @@ def section(results: Results) -> Section:
     blocks = folded(pictures, "Other seeds and variants")
     scope, transfers = next(iter(results.transfers.items()))
     if len(transfers) > 1:
-        blocks.append(_losses(transfers, str(scope)))
+        blocks.append(_losses(transfers, str(scope), results.task))
     lead = "Each expert is trained beside the frozen expert of the most similar earlier task."
     return Section("tree", title, lead, blocks)
