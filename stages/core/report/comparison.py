@@ -131,8 +131,13 @@ def _shown(found: dict[str, Any] | None) -> list[Cell | str]:
     return [f"{found['mean']:+.2f}{spread_}", f"{found['p']:.3f}"]
 
 
+def _reference(content: Content) -> str:
+    """What people call the reference."""
+    return next(_name(e).text for e in content["methods"] if e["name"] == content["reference"])
+
+
 def _differences(content: Content) -> Table:
-    reference = content["reference"]
+    reference = _reference(content)
     rows: list[list[Cell | str]] = []
     for entry in ranked(content["methods"]):
         if entry["differences"]:
@@ -230,7 +235,8 @@ def _pictures(content: Content) -> list[Block]:
         return []
     caption = (
         "Backward transfer (bwt_dmole; 0: nothing is forgotten) against the parameters that learn "
-        f"at a task, means over seeds. Methods in the grey band are within 5% of {reference}."
+        f"at a task, means over seeds. Methods in the grey band are within 5% of "
+        f"{_reference(content)}."
     )
     alt = "Backward transfer against trainable parameters"
     canvas = draw_size(points, reference)

@@ -68,8 +68,8 @@ def sentence(content: dict[str, Any]) -> str:
     )  # fmt: skip
     near = [label_of(entry) for entry in rivals if found.get(entry["name"]) == "near"]
     if near:
-        shown = near[:3] + ([f"{len(near) - 3} more"] if len(near) > 3 else [])
-        parts.append(f"Within its interval: {', '.join(shown)}.")
+        more = f" and {len(near) - 3} more" if len(near) > 3 else ""
+        parts.append(f"Within its interval: {', '.join(near[:3])}{more}.")
     behind = [e for e in rivals[1:] if e["name"] == content["reference"]]
     parts += [
         f"{label_of(e)} is number {rivals.index(e) + 1} of {len(rivals)} with {_score(e)}."

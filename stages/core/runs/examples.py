@@ -20,7 +20,7 @@ from stages.core.runs.run_sheet import Run, RunSheet
 from stages.core.runs.samples import Sample, course_of, kinds_of, read_samples, what_became
 from stages.methods.registry import BOUNDS
 
-EACH = 2  # samples of a kind, task and run, as far as the bytes reach
+EACH = 3  # samples of a kind, task and run, as far as the bytes reach
 SIDE = 200  # pixels of an image's longer side at most
 QUALITY = 70  # of JPEG
 
