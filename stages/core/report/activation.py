@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.core.evaluation.routing_quality import Routed
 from stages.core.report.page import Block, Picture, Section, folded
-from stages.core.report.style import ink_of
+from stages.core.report.style import level_of
 from stages.core.report.svg import WIDTH, Canvas, colour_bar, shortened, width_of
 from stages.core.runs.results import Results
 
@@ -54,7 +54,7 @@ def _panel(
         for (i, j), value in np.ndenumerate(values):
             if value >= 0.005:
                 place = x + j * w + w / 2 + 4 * (j == n)
-                ink = f"tiny {ink_of(value)}"
+                ink = f"tiny i{level_of(value)}"
                 canvas.text(place, y + i * h + h / 2 - 1, f"{100 * value:.0f}", ink, "middle")
 
 
@@ -99,9 +99,9 @@ def section(results: Results) -> Section:
         )
     lead = (
         "Share of each task's test samples (row) for which the expert of a task (column, by number)"
-        " is active after each step; the last column, –: the backbone alone answers. Dark cells on "
-        "the diagonal: samples find the expert of their own task. Two experts can be active at "
-        "once. Grey: the expert does not exist yet. Dashed frame: tasks not trained yet, for which "
-        "the last column should be dark."
+        " is active after each step; the last column, –: the backbone alone answers. "
+        "Cells that stand out on the diagonal: samples find the expert of their own task. Two "
+        "experts can be active at once. Grey: the expert does not exist yet. Dashed frame: tasks not trained yet, for which "
+        "the last column should stand out."
     )
     return Section("activation", title, lead, folded(pictures, "The other methods"))

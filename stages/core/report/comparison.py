@@ -18,7 +18,7 @@ from stages.core.report.page import (
 )
 from stages.core.report.ranking import marks, ranked
 from stages.core.report.runtimes import time_cell
-from stages.core.report.style import colour_of
+from stages.core.report.style import level_of
 from stages.core.report.svg import Canvas, Scale, around, spread, width_of, x_axis, y_axis
 from stages.core.runs.results import Results
 from stages.methods.registry import BOUNDS
@@ -171,9 +171,11 @@ def _by_task(content: Content) -> Table:
         row: list[Cell | str] = [_name(entry)]
         for task in tasks:
             value = means[entry["name"]][task]
-            colours = ("", "") if value is None else colour_of(value)
-            mark = best[task].get(entry["name"], "")
-            row.append(Cell("–" if value is None else f"{value:.1f}", "", *colours, mark))
+            if value is None:
+                row.append("–")
+            else:
+                mark = f"b{level_of(value / 100)} {best[task].get(entry['name'], '')}".strip()
+                row.append(Cell(f"{value:.1f}", marks=mark))
         rows.append(row)
     return Table(
         ["Method", *(labels.get(task, task) for task in tasks)],

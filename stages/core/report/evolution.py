@@ -35,8 +35,7 @@ def draw_budgets(allocations: dict[str, dict], label: Callable[[str], str] = str
             count = experts(allocation, tower)
             canvas.rect(scale(used), y, scale(count) - left, 17, colour)
             if count:
-                ink = "light" if tower == "vision" else "dark"
-                canvas.text(scale(used + count / 2), y + 8.5, str(count), ink, "middle")
+                canvas.text(scale(used + count / 2), y + 8.5, str(count), f"on{colour}", "middle")
             used += count
         share = allocation["towers"]["vision"]["ratio"]
         trained = sum(s["trainable_parameters"] for s in allocation["slots"] if s["allocated"])
@@ -88,8 +87,8 @@ def section(results: Results) -> Section:
     if not results.allocations:
         return Section("evolution", title, "Absent: no allocations among the inputs.")
     caption = (
-        "Dark: the slot gets an expert at this task (row, in stream order). Last row: how many "
-        "experts the slot has collected by the end of the stream. Same grid as slot sensitivity."
+        "Cells that stand out: the slot gets an expert at this task (row, in stream order). Last "
+        "row: how many experts it has collected by the end. Same grid as slot sensitivity."
     )
     lead = "Which slots get an expert at which task."
     blocks = _pictures(results, draw_evolution, caption, "Allocated slots", "evolution")

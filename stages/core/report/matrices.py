@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.core.report.page import Cell, Fold, Note, Picture, ScoreScale, Section, Table
 from stages.core.report.ranking import ranked
-from stages.core.report.style import colour_of
+from stages.core.report.style import level_of
 from stages.core.report.svg import WIDTH, Canvas, shortened
 from stages.core.runs.results import Results
 
@@ -38,8 +38,7 @@ def _cell(step: int, number: int, task: str, rows: list[dict]) -> Cell:
     if not rows:
         return Cell("–", f"{task} after step {step}: not measured", marks=f"{state} empty")
     value = fmean(row["value"] for row in rows)
-    background, ink = colour_of(value)
-    return Cell(f"{value:.1f}", _tip(step, task, rows), background, ink, state)
+    return Cell(f"{value:.1f}", _tip(step, task, rows), f"{state} b{level_of(value / 100)}")
 
 
 def _matrix(results: Results, method: str, cells: Cells, metric: dict[str, str]) -> Table:
@@ -109,7 +108,7 @@ def section(results: Results) -> Section:
         "Read down a column to see a task before it is trained, when it is trained (framed) and "
         "how much of it is kept afterwards.",
         [
-            ScoreScale([colour_of(value)[0] for value in range(0, 101, 10)]),
+            ScoreScale(),
             overview,
             Fold("The numbers", [notes, *numbers]),
         ],

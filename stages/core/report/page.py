@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.core.report.svg import CSS, Canvas
+from stages.core.report.style import STEPS
+from stages.core.report.svg import Canvas, stylesheet
 from stages.core.runs.examples import Thumbnail
 
 HERE = Path(__file__).parent
@@ -19,13 +20,11 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell; ``tip`` shows on hovering, ``marks`` are CSS classes of the template, ``value``
-    is what the column is sorted by where the text is no plain number."""
+    """A table cell; ``tip`` shows on hovering, ``marks`` are CSS classes, ``value`` is what the
+    column is sorted by where the text is no plain number."""
 
     text: str
     tip: str = ""
-    background: str = ""
-    ink: str = ""
     marks: str = ""
     value: float | None = None
 
@@ -90,9 +89,9 @@ class Definitions:
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """The legend of the score colours: CSS colours from 0 to 100."""
+    """The legend of the score colours, from 0 to 100."""
 
-    colours: list[str]
+    levels: Sequence[int] = range(STEPS + 1)
     kind = "scale"
 
 
@@ -164,7 +163,7 @@ def render(title: str, subtitle: str, sections: list[Section]) -> str:
         title=title,
         subtitle=subtitle,
         sections=sections,
-        plots=CSS.read_text(encoding="utf-8"),
+        plots=stylesheet(),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
         allowed=f"sha256-{allowed}",

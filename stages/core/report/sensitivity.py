@@ -61,8 +61,9 @@ def section(results: Results) -> Section:
         return Section("sensitivity", title, "Absent: no gradient profiles among the inputs.")
     caption = (
         "Gradient norm of every slot on the pretrained backbone, before any training. Rows: "
-        "tasks in stream order; columns: blocks from input to output. Darker: more sensitive; "
-        "each task and tower is scaled by its own largest slot, so compare along a row."
+        "tasks in stream order; columns: blocks from input to output. The more a cell stands out, "
+        "the more sensitive is the slot; each task and tower is scaled by its own largest slot, so "
+        "compare along a row."
     )
     pictures: list[Block] = [
         Picture(

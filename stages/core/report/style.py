@@ -1,8 +1,11 @@
-"""The colours of tables and pictures."""
+"""The colours of values in tables and heat maps, as CSS classes.
+
+On a dark page the scale is turned round, so that a high value stands out on either.
+"""
 
 from __future__ import annotations
 
-# ColorBrewer's YlGnBu, colour-blind safe: light = low, dark = high, wherever it is used.
+# ColorBrewer's YlGnBu, colour-blind safe.
 ANCHORS = (
     (255, 255, 217),
     (237, 248, 177),
@@ -45,12 +48,18 @@ INKS = ["#000000" if _luminance(colour) > 0.179 else "#ffffff" for colour in LEV
 """The colour of text on each level: dark where it contrasts more than white."""
 
 
-def colour_of(value: float, top: float = 100.0) -> tuple[str, str]:
-    """Background and text colour of a score; values outside 0..top get the end colours."""
-    level = level_of(value / top)
-    return LEVELS[level], INKS[level]
+def css() -> str:
+    """The scale as variables, light and dark, and what is drawn with it: ``h7`` fills a shape with
+    level 7, ``b7`` is a table's cell, ``i7`` text on it."""
+    turned = f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(-1)} }} }}"
+    rules = (
+        f".h{k} {{ fill: var(--h{k}); }} .plot .i{k} {{ fill: var(--i{k}); }} "
+        f".b{k} {{ background-color: var(--h{k}); color: var(--i{k}); }}"
+        for k in range(STEPS + 1)
+    )
+    return "\n".join([f":root {{ {_variables(1)} }}", turned, *rules, ""])
 
 
-def ink_of(share: float) -> str:
-    """The class of text on the colour of a share."""
-    return "dark" if INKS[level_of(share)] == "#000000" else "light"
+def _variables(direction: int) -> str:
+    pairs = enumerate(zip(LEVELS[::direction], INKS[::direction], strict=True))
+    return " ".join(f"--h{k}: {colour}; --i{k}: {ink};" for k, (colour, ink) in pairs)

@@ -16,11 +16,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from stages.core.report.style import LEVELS, level_of
+from stages.core.report.style import css, level_of
 
-CSS = Path(__file__).with_name("plots.css")
 SIZE = 12  # pixels of text
 WIDTH = 1050  # pixels that the page has for a picture
+
+
+def stylesheet() -> str:
+    """The CSS that pictures need."""
+    return Path(__file__).with_name("plots.css").read_text(encoding="utf-8") + css()
 
 
 def number(value: float) -> str:
@@ -83,8 +87,8 @@ class Canvas:
             corner = f"M{number(x + j * w)} {number(y + i * h)}"
             paths[level].append(f"{corner}h{number(w - 1)}v{number(h - 1)}h-{number(w - 1)}z")
         for level, found in sorted(paths.items(), key=lambda item: (item[0] is None, item[0])):
-            colour = 'class="absent"' if level is None else f'fill="{LEVELS[level]}"'
-            self._parts.append(f'<path {colour} d="{"".join(found)}"/>')
+            kind = "absent" if level is None else f"h{level}"
+            self._parts.append(f'<path class="{kind}" d="{"".join(found)}"/>')
 
     def frame(self, x: float, y: float, w: float, h: float, kind: str = "") -> None:
         """The outline of a rectangle."""
@@ -103,7 +107,7 @@ class Canvas:
     def file(self, label: str) -> str:
         """The picture as a file that needs nothing else."""
         paper = f'<rect class="paper" width="{self.width:g}" height="{self.height:g}"/>'
-        style = f"<style>{CSS.read_text(encoding='utf-8')}</style>"
+        style = f"<style>{stylesheet()}</style>"
         return self._element(label, ' xmlns="http://www.w3.org/2000/svg"', style + paper) + "\n"
 
     def _element(self, label: str, extra: str, front: str) -> str:

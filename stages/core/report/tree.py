@@ -53,7 +53,7 @@ def draw(transfers: dict[str, dict], label: Callable[[str], str] = str) -> Canva
             canvas.text((corner + x) / 2, y - 9, loss, "small", "middle")
     for task, (x, y) in places.items():
         canvas.dot(x, y, "blue", radius=11)
-        canvas.text(x, y, str(numbers[task]), "light", "middle")
+        canvas.text(x, y, str(numbers[task]), "onblue", "middle")
         canvas.text(x + 18, y, label(task))
     return canvas
 

@@ -181,6 +181,6 @@ def thumbnail(image: dict[str, Any]) -> Thumbnail:
     """
     small, text = open_rgb(image), BytesIO()
     small.thumbnail((SIDE, SIDE))
-    small.save(text, "JPEG", quality=QUALITY, optimize=True)
+    small.save(text, "JPEG", quality=QUALITY, optimize=True, comment=b"")  # not the file's own
     coded = base64.b64encode(text.getvalue()).decode()
     return Thumbnail(f"data:image/jpeg;base64,{coded}", small.size)

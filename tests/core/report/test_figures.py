@@ -13,7 +13,7 @@ from stages.core.report.overview import differences
 from stages.core.report.runtimes import readable
 from stages.core.report.sensitivity import relative_scores
 from stages.core.report.slot_grid import slot_arrays
-from stages.core.report.style import colour_of
+from stages.core.report.style import INKS, LEVELS, css, level_of
 from stages.core.report.svg import Canvas, Scale, around
 from stages.core.runs.results import Results, Scope
 from tests.helpers.routing import NAN, RUN, TASKS, routed
@@ -191,12 +191,18 @@ def contrast(first: str, second: str) -> float:
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
-def test_score_colours_are_legible_and_grow_darker():
-    pairs = [colour_of(value) for value in range(101)]
-    assert all(contrast(background, ink) >= 4.5 for background, ink in pairs)
-    towards_black = [contrast(background, "#000000") for background, _ in pairs[::10]]
+def test_colours_of_values_are_legible_and_grow_darker():
+    assert all(contrast(*pair) >= 4.5 for pair in zip(LEVELS, INKS, strict=True))
+    towards_black = [contrast(colour, "#000000") for colour in LEVELS]
     assert towards_black == sorted(towards_black, reverse=True)
-    assert colour_of(-3) == colour_of(0) and colour_of(140) == colour_of(100)
+    levels = [level_of(share) for share in (-0.03, 0, 0.5, 1, 1.4)]
+    assert levels == [0, 0, 10, 20, 20] and len(LEVELS) == 21
+
+
+def test_on_a_dark_page_the_scale_is_turned_round():
+    light, dark = css().split("@media (prefers-color-scheme: dark)")
+    assert f"--h0: {LEVELS[0]}; --i0: {INKS[0]};" in light
+    assert f"--h0: {LEVELS[20]}; --i0: {INKS[20]};" in dark and f"--h20: {LEVELS[0]};" in dark
 
 
 def labelled(text: str) -> Canvas:
