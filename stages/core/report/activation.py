@@ -101,7 +101,7 @@ def section(results: Results) -> Section:
         "Share of each task's test samples (row) for which the expert of a task (column, by number)"
         " is active after each step; the last column, –: the backbone alone answers. "
         "Cells that stand out on the diagonal: samples find the expert of their own task. Two "
-        "experts can be active at once. Grey: the expert does not exist yet. Dashed frame: tasks not trained yet, for which "
-        "the last column should stand out."
+        "experts can be active at once. Grey: the expert does not exist yet. Dashed frame: tasks "
+        "not trained yet, for which the last column should stand out."
     )
     return Section("activation", title, lead, folded(pictures, "The other methods"))
