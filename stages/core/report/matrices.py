@@ -49,10 +49,7 @@ def _matrix(results: Results, method: str, cells: Cells, metric: dict[str, str])
         label = f"{step} · " + (results.task(tasks[step - 1]) if step else "pretrained backbone")
         row = [_cell(step, i, task, cells[step, task]) for i, task in enumerate(tasks, 1)]
         rows.append([label, *row])
-    seeds = len({row["seed"] for found in cells.values() for row in found})
-    what = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-    label = results.label(method)
-    return Table(head, rows, "", title=f"{label}, {what}", name=f"matrix:{method}")
+    return Table(head, rows, "", name=f"matrix:{method}")
 
 
 def draw(matrices: dict[str, np.ndarray]) -> Canvas:
@@ -87,7 +84,6 @@ def section(results: Results) -> Section:
     metric = {row["task"]: row["metric"] for row in results.scores}
     order = [entry["name"] for entry in ranked(results.comparison["methods"])]
     small = {results.label(m): _values(cells[m], results.order(m)) for m in order}
-    tables = [_matrix(results, m, cells[m], metric) for m in order]
     overview = Picture(
         draw(small),
         "One matrix a method, by score at the end. From top to bottom: the pretrained backbone, "
@@ -96,12 +92,13 @@ def section(results: Results) -> Section:
         "Score matrix of every method",
         name="matrices",
     )
+    many = "Means over seeds. " if len(results.seeds) > 1 else ""
     notes = Note(
-        "Framed: the step at which the task was trained; hatched: steps before it. Hover over a "
+        f"{many}Framed: the step at which the task was trained; hatched: steps before it. Hover over a "
         "cell for each seed's score with its interval (bootstrap over test samples), the number of "
         "samples and of answers that could not be read."
     )
-    numbers = [Fold(table.title, [table]) for table in tables]
+    numbers = [Fold(results.label(m), [_matrix(results, m, cells[m], metric)]) for m in order]
     return Section(
         "matrices",
         "Score matrices",
