@@ -94,9 +94,9 @@ def section(results: Results) -> Section:
     )
     many = "Means over seeds. " if len(results.seeds) > 1 else ""
     notes = Note(
-        f"{many}Framed: the step at which the task was trained; hatched: steps before it. Hover over a "
-        "cell for each seed's score with its interval (bootstrap over test samples), the number of "
-        "samples and of answers that could not be read."
+        f"{many}Framed: the step at which the task was trained; hatched: steps before it. Hover "
+        "over a cell for each seed's score with its interval (bootstrap over test samples), the "
+        "number of samples and of answers that could not be read."
     )
     numbers = [Fold(results.label(m), [_matrix(results, m, cells[m], metric)]) for m in order]
     return Section(
