@@ -3,8 +3,9 @@
 Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
 any), for a method without one the size of a D-MoLE expert, which its ranks match, and the states of
 earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
-(counts, loss curve) and ``provenance.json``. Under ``transfer.accept: lower_loss`` it also reads
-the task's subset: a parent whose expert does not lower the backbone's loss on it is left out.
+(counts, curves of loss and gradient norm) and ``provenance.json``. Under ``transfer.accept:
+lower_loss`` it also reads the task's subset: a parent whose expert does not lower the backbone's
+loss on it is left out.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +109,11 @@ def train_expert(
         f"{job.task}: learnt {counts['trainable_parameters']:,} parameters, "
         f"stored {counts['stored_parameters']:,}; budget {budget_of(job):,.0f}"
     )
-    return {"task": job.task, "rows": len(rows), "loss": history} | counts
+    curves = {
+        "loss": [[step, loss] for step, loss, _ in history],
+        "gradient_norm": [[step, norm] for step, _, norm in history if math.isfinite(norm)],
+    }
+    return {"task": job.task, "rows": len(rows)} | curves | counts
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -148,9 +154,7 @@ def _weigh(
         raise InputError("transfer.accept is 'lower_loss': name the task's subset with --subset.")
     rows = artifacts.read_table("data", args.subset).to_pylist()
     [(parent, folder)] = states.items()
-    found = weigh(
-        backbone, rows, parent, folder, as_usual(used["training"]["micro_batch_size"])
-    )
+    found = weigh(backbone, rows, parent, folder, as_usual(used["training"]["micro_batch_size"]))
     verdict = "accepted" if found["accepted"] else "left out"
     losses = found["losses"]
     print(

@@ -34,6 +34,9 @@ class Method:
     name: str = "seq_ft"
     """The method's name, which is that of its file."""
 
+    label: str = "Sequential LoRA"
+    """What tables and pictures call the method; without one, its name."""
+
     needs: frozenset[str] = frozenset()
     """Artefacts of the method: ``allocation``, ``transfer``, ``router``."""
 
@@ -58,6 +61,7 @@ class Method:
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__module__.rpartition(".")[2]
+        cls.label = cls.__dict__.get("label", cls.name)
 
     def settings(self, config: dict[str, Any]) -> dict[str, Any]:
         """Every option's value: from ``method_options`` of the config, else its default.
@@ -131,7 +135,7 @@ class Method:
         return model.answer_loss(batch)
 
     def fit(self, model: ExpertModel, job: Job, rows: Dataset, run: Run) -> list[list[float]]:
-        """Train in one or more phases, and finish the state; return the loss history.
+        """Train in one or more phases, and finish the state; return the history of the main one.
 
         ``run(model, loss, rows, **changes)`` is one phase of training what has ``requires_grad``;
         ``changes`` override keys of the config's ``training`` section.

@@ -38,6 +38,8 @@ FREEZES = 2  # branches of a slot at a task's end
 class BranchLoRA(MixtureMethod):
     """Branches that freeze in turn; one gate and one pair of keys per task."""
 
+    label = "BranchLoRA"
+
     off_budget = (
         "The source fixes eight branches: even at rank 1 they and their routers cost more than "
         "expert.rank 8 on half of the slots; and what learns shrinks as branches freeze."

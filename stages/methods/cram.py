@@ -57,6 +57,8 @@ def count(default: int, description: str) -> dict[str, Any]:
 class CRAM(MixtureMethod):
     """Every state holds all experts so far, their centroids and the tasks' text features."""
 
+    label = "CRAM"
+
     off_budget = (
         "The data decide each slot's rank, from 4 to 10, and a slot's linears share A; the source "
         "also fixes a buffer of rank 48, which learns in the warm-up and is not counted."

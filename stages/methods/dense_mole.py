@@ -29,6 +29,8 @@ MOST = 8  # experts, unless more are asked for
 class DenseMoLE(MixtureMethod):
     """One mixture on all slots, trained on through the stream."""
 
+    label = "Dense MoLE"
+
     options = {
         "experts": {
             "description": "Experts of a slot; null: as many as the budget allows, at most 8.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class DMoLE(Method):
     """Dynamic mixture of curriculum LoRA experts."""
 
+    label = "D-MoLE"
     needs = frozenset({"allocation", "transfer", "router"})
     routing = "threshold"
 

@@ -31,6 +31,8 @@ FISHER = "fisher.safetensors"
 class EWC(Method):
     """Sequential LoRA with a penalty on moving parameters that earlier tasks are sensitive to."""
 
+    label = "EWC"
+
     # ASSUME: published strengths span 0.5 to 5000. At 100 the penalty is 0.34 nats where plain
     # sequential LoRA ends after one task of the demo stream; at 1 it is 0.0034, without effect.
     options = {

@@ -6,6 +6,7 @@ from stages.methods.base import Method
 class Individual(Method):
     """Only the diagonal of the matrix exists, and the pretrained row."""
 
+    label = "Individual"
     knows_task = True
 
     def starts_from(self, task: str, tasks: list[str], transfer: dict | None) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Joint(Method):
     """One job, that of the last task; only the last row of the matrix exists, and row 0."""
 
+    label = "Joint training"
     earlier_data = "all rows"
 
     def trained_tasks(self, tasks: list[str]) -> list[str]:

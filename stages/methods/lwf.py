@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class LwF(Method):
     """Sequential LoRA with distillation from the second task on."""
 
+    label = "LwF"
+
     options = {
         "temperature": {
             "description": "Softens both distributions.",

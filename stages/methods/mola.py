@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class MoLA(SparseMoLE):
     """Experts by quarter of the tower."""
 
+    label = "MoLA"
+
     off_budget = (
         "The source fixes 2, 4, 6 and 8 experts, and an expert has at least rank 1: five a slot "
         "and their routers cost more than the budget of expert.rank 8 on half of the slots. "

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class OLoRA(Method):
     """Every finished task's LoRA is active, in training and at test."""
 
+    label = "O-LoRA"
+
     options = {
         "orthogonality": {
             "description": "Weight lambda of the overlap with earlier A matrices.",

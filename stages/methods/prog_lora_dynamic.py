@@ -44,6 +44,7 @@ WIDEST = 100  # bottleneck of the query net as published
 class ProgLoRADynamic(MixtureMethod):
     """The pool of blocks; every state holds all blocks so far."""
 
+    label = "ProgLoRA dynamic"
     earlier_data = "features of prompts"
 
     options = {

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class ProgLoRAStatic(MixtureMethod):
     """The state of a task holds the blocks up to its own and its row."""
 
+    label = "ProgLoRA static"
     knows_task = True
     cumulative = True
 

@@ -7,6 +7,9 @@ from stages.core.base.errors import unknown
 
 # Names under which the field knows a method that has another one here.
 ALIASES = {"moelora": "dense_mole"}
+BOUNDS = ("zero_shot", "individual", "joint")
+"""References that are no continual learners."""
+
 NOT_METHODS = ("__init__", "base", "mixture", "registry")
 
 

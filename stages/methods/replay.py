@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Replay(Method):
     """The store of a task is a uniform sample of its rows, the same in all later tasks."""
 
+    label = "Replay"
     earlier_data = "some rows"
 
     options = {

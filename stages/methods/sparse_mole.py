@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class SparseMoLE(DenseMoLE):
     """Top-k gating per token, with an optional load-balance loss."""
 
+    label = "Sparse MoLE"
+
     options = {
         **DenseMoLE.options,
         "top_k": {

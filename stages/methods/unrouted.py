@@ -11,6 +11,7 @@ from stages.methods.dmole import DMoLE
 class Unrouted(DMoLE):
     """The sum of all experts so far."""
 
+    label = "D-MoLE unrouted"
     needs = frozenset({"allocation"})
     routing = "static"
 

@@ -6,6 +6,8 @@ from stages.methods.base import Method
 class ZeroShot(Method):
     """No training job; the backbone answers at every step."""
 
+    label = "Zero-shot"
+
     def trained_tasks(self, tasks: list[str]) -> list[str]:
         return []
 

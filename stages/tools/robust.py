@@ -9,7 +9,9 @@ against unknown samples as they are asked). With --answers also the score: as ro
 expert, and by the backbone alone.
 
     cmit robust results/demo
-    cmit robust results/demo --samples 40 --answers --out robust.json
+    cmit robust results/demo --samples 40 --answers --out results/demo/seed0/dmole/robust.json
+
+The report shows a robust.json in the folder of its run.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ python() {
     case "$1" in
       --out*)
         case "$2" in
-          */experts/* | */backbones/*) mkdir "$2" && touch "$2/content" ;;
+          */experts/* | */backbones/* | */figures) mkdir "$2" && touch "$2/content" ;;
           *.override.json) touch "$2" ;;
           */transfers/*) cp "transfers/${2##*/}" "$2" ;;
           *) touch "$2" ;;

@@ -89,7 +89,8 @@ class Project:
         """The hash of every artefact below ``results`` but the report and the comparison, which
         show run times, and what killed processes left behind under hidden names."""
         root = self.folder / results
-        skipped = {"logs", "benchmarks", "report.html", "comparison.md", "comparison.json"}
+        skipped = {"logs", "benchmarks", "report.html", "figures"}
+        skipped |= {"comparison.md", "comparison.json"}
         return {
             str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(root.rglob("*"))

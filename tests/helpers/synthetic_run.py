@@ -1,12 +1,14 @@
 """A made-up finished run, written with the project's own writers: input for the report's tests."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from stages import compare, report
-from stages.core.base.artifacts import write_json, write_table
+from stages.core.base.artifacts import read_table, write_json, write_table
 from stages.core.base.config import complete
 from stages.core.evaluation.stream_metrics import continual_report
 
@@ -17,6 +19,8 @@ ARTEFACTS = {
     "--transfers": "transfer",
     "--experts": "expert",
     "--routes": "routes",
+    "--rows": "test_rows",
+    "--predictions": "predictions",
 }
 SLOTS = ("qkv", "o")
 SHARES = {"min": 0, "p01": 1, "p05": 5, "p10": 10, "p25": 25, "p50": 50, "p75": 75, "p90": 90}
@@ -73,7 +77,7 @@ class SyntheticRun:
                     for path in () if flag in leave_out else self.files.get(flag, ()):
                         place, task = path.relative_to(self.root).parts[:-2], path.name
                         task = task if path.is_dir() else path.name.rpartition(".")[0]
-                        if "/".join(place) in (f"seed{seed}", f"seed{seed}/{method}"):
+                        if "/".join(place) in ("", f"seed{seed}", f"seed{seed}/{method}"):
                             file = str(path.relative_to(self.root))
                             found.setdefault(artefact, {})[task] = file
                 named = {"name": method, "method": method, "seed": seed, "tasks": self.tasks}
@@ -92,7 +96,8 @@ class SyntheticRun:
         out = outputs.get("out", self.root / "report.html")
         text = str(self.root / "comparison.md")
         compare.main([*shared, "--out", comparison, "--out-text", text])
-        report.main([*shared, "--comparison", comparison, "--out", str(out)])
+        pictures = ["--out-figures", str(out.with_name("figures"))]
+        report.main([*shared, "--comparison", comparison, "--out", str(out), *pictures])
 
     def write(self):
         """All artefacts; returns self."""
@@ -108,7 +113,35 @@ class SyntheticRun:
                     if method.startswith("dmole"):
                         self._routes(random, seed, method, i, task)
             self._benchmarks(random, seed)
+        self._answers()
         return self
+
+    def _answers(self):
+        """Rows with an image each, and what D-MoLE answered to them."""
+        found = []
+        for i, task in enumerate(self.tasks):
+            rows = [self._row(f"{task}{k}", k) for k in range(self.n)]
+            write_table("data", self.path("--rows", f"data/{task}.parquet"), rows, task=task)
+            for seed in self.seeds if "dmole" in self.methods else ():
+                routes = read_table("routes", self.root / f"seed{seed}/dmole/routes/{task}.parquet")
+                asked = {}
+                for row in routes.to_pylist():
+                    right = row["experts"] == [task]
+                    own = {key: row[key] for key in ("sample_id", "experts")}
+                    asked[row["sample_id"], *row["experts"]] = own | {"text": f"<b>{right}</b>"}
+                    place = {"run": "dmole", "seed": seed, "step": row["step"], "task": task}
+                    found.append(own | place | {"score": 100.0 * right, "parsed": right or i > 0})
+                path = self.path("--predictions", f"seed{seed}/dmole/predictions/{task}.parquet")
+                write_table("predictions", path, list(asked.values()), task=task)
+        write_table("sample_scores", self.root / "sample_scores.parquet", found)
+
+    def _row(self, name: str, k: int) -> dict:
+        picture = BytesIO()
+        Image.new("RGB", (320, 240), (k // 2 * 9 % 256, 80, 160)).save(picture, "PNG")
+        row = {"bytes": picture.getvalue(), "path": None, "orientation": None}
+        turns = [{"question": f"Is <i>{name}</i> so?", "answer": "yes"}]
+        blank = dict.fromkeys(("choices", "box", "width", "height"))
+        return blank | {"sample_id": name, "images": [row], "turns": turns, "references": ["yes"]}
 
     def score(self, method: str, seed: int, step: int, i: int) -> float:
         """A plausible score, the same whenever it is asked for."""
@@ -248,7 +281,13 @@ class SyntheticRun:
         self.files["--experts"][-1] = path.parent
         count = 1000 if method == "dmole" else 1200
         counts = {"trainable_parameters": count, "stored_parameters": count + 1}
-        path.write_text(json.dumps({"task": task, "rows": 9} | counts))
+        random = np.random.default_rng([seed, *f"{method}{task}".encode()])
+        falling = np.exp(-np.arange(40) / 12) + 0.2 + random.uniform(0, 0.1, 40)
+        curves = {
+            "loss": [[10 * k + 10, round(float(v), 4)] for k, v in enumerate(falling)],
+            "gradient_norm": [[10 * k + 10, round(float(2 * v), 4)] for k, v in enumerate(falling)],
+        }
+        path.write_text(json.dumps({"task": task, "rows": 9} | curves | counts))
 
     def _routes(self, random, seed, method, i, task):
         rows = []

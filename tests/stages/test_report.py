@@ -1,6 +1,7 @@
 """The report: its numbers are the inputs', it needs nothing from outside, and it hides nothing."""
 
 import base64
+import hashlib
 import itertools
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ PROJECT = Path(__file__).parents[2]
 TASKS = ["caption", "choice", "box"]
 SIGNS = list(itertools.product((1, -1), repeat=3))
 HEAVY = ("--profiles", "--allocations", "--routers", "--transfers", "--experts", "--routes")
+HEAVY += ("--rows", "--predictions")
 
 
 class Page(HTMLParser):
@@ -98,10 +101,12 @@ def seeds_page(seeds):
 
 
 def pictures(page: Page) -> list[str]:
-    """The SVG texts of all pictures."""
-    sources = [fields["src"] for tag, fields in page.tags if tag == "img"]
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
-    return [base64.b64decode(source.partition(",")[2]).decode() for source in sources]
+    """What all pictures show, in words."""
+    return [fields["aria-label"] for tag, fields in page.tags if tag == "svg"]
+
+
+def by_name(rows: list[list[str]]) -> dict[str, list[str]]:
+    return {row[0]: row for row in rows}
 
 
 # --- numbers ---
@@ -120,7 +125,7 @@ def test_matrix_shows_every_score_and_its_interval(page, run, method):
         assert row[1:] == [f"{run.score(method, 0, step, i):.1f}" for i in range(3)]
         for i, tip in enumerate(page.tips[f"matrix:{method}"][1 + step][1:]):
             value = run.score(method, 0, step, i)
-            assert f"{value:.2f}, 95% interval {value - 4:.2f} to {value + 4:.2f}, n = 20" in tip
+            assert f"seed 0: {value:.2f} ({value - 4:.2f} to {value + 4:.2f}), n 20" in tip
 
 
 def test_cells_not_measured_are_dashes(page):
@@ -131,28 +136,32 @@ def test_cells_not_measured_are_dashes(page):
 
 def test_cells_are_marked_as_own_and_unseen(html):
     table = html.partition('data-name="matrix:dmole"')[2].partition("</table>")[0]
-    marks = re.findall(r'<td class="(\w+)"', table)
+    marks = re.findall(r'<td class="(\w+) b\d+"', table)
     expected = [["unseen"] * 3, ["own", "unseen", "unseen"], ["seen", "own", "unseen"]]
     assert marks == sum([*expected, ["seen", "seen", "own"]], [])
 
 
 def test_metrics_equal_the_formulas(page, run):
     head, *rows = page.tables["metrics"]
-    assert len(head) == 10 and [row[0] for row in rows] == ["dmole", "seq_ft", "individual"]
-    for method, row in zip(("dmole", "seq_ft"), rows, strict=False):
+    assert len(head) == 10
+    ends = {m: fmean(run.score(m, 0, 3, i) for i in range(3)) for m in ("dmole", "seq_ft")}
+    order = sorted(ends, key=ends.get, reverse=True)
+    assert [row[0] for row in rows] == [*order, "individual"]
+    for method, row in zip(order, rows, strict=False):
         matrix = np.array([[run.score(method, 0, t, i) for i in range(3)] for t in range(4)])
         expected = continual_metrics(matrix, TASKS)
         for key, text in zip(head[1:], row[1:], strict=True):
             assert text == f"{expected[key]['value']:.2f}", key
 
 
-def test_missing_metrics_name_their_cells(page):
+def test_missing_metrics_name_their_cells(page, html):
     head, *rows = page.tables["metrics"]
     shown = dict(zip(head, rows[2], strict=True))
-    assert shown["bwt"] == "missing: cells A[3,1], A[3,2]"
+    assert shown["bwt"] == shown["avg"] == "–"
+    assert page.tips["metrics"][3][head.index("bwt")] == "not measured: A[3,1], A[3,2]"
     # avg needs steps 1..3 of all tasks: nine cells less the diagonal's three
-    assert shown["avg"] == "missing: cells A[1,2], A[1,3], A[2,1] and 3 more"
-    assert "A[3,2]" in page.tips["metrics"][3][head.index("avg")]
+    assert "<dt>individual</dt><dd>Missing, as these cells were not measured: avg (A[1,2], " in html
+    assert "A[1,2], A[1,3], A[2,1] and 3 more); last, bwt, bwt_n (A[3,1], A[3,2])" in html
     assert re.fullmatch(r"\d+\.\d\d", shown["mft"])
 
 
@@ -166,10 +175,12 @@ def test_several_seeds_give_means_and_intervals(seeds_page, seeds):
         values = [seeds.score("dmole", seed, step, 1) for seed in seeds.seeds]
         assert seeds_page.tables["matrix:dmole"][1 + step][2] == f"{fmean(values):.1f}"
     finals = [fmean(seeds.score("dmole", seed, 3, i) for i in range(3)) for seed in seeds.seeds]
-    head, row, *_ = seeds_page.tables["metrics"]
+    head = seeds_page.tables["metrics"][0]
+    row = by_name(seeds_page.tables["metrics"])["dmole"]
     spread = 4.302653 * stdev(finals) / 3**0.5  # Student's t, two degrees of freedom
     assert row[head.index("last")] == f"{fmean(finals):.2f} ± {spread:.2f}"
-    tip = seeds_page.tips["metrics"][1][head.index("last")]
+    place = seeds_page.tables["metrics"].index(row)
+    tip = seeds_page.tips["metrics"][place][head.index("last")]
     assert [f"seed {k}: {value:.2f}" in tip for k, value in enumerate(finals)] == [True] * 3
 
 
@@ -193,9 +204,10 @@ def test_methods_are_compared_pairwise(seeds_page, seeds):
 
 def test_the_scores_by_task_are_those_at_the_end(page, run, seeds_page, seeds):
     final = [fmean(seeds.score("seq_ft", k, 3, i) for k in seeds.seeds) for i in range(3)]
-    assert seeds_page.tables["finals"][2] == ["seq_ft", *(f"{value:.1f}" for value in final)]
+    shown = by_name(seeds_page.tables["finals"])["seq_ft"]
+    assert shown == ["seq_ft", *(f"{value:.1f}" for value in final)]
     learnt = [f"{run.score('individual', 0, i + 1, i):.1f}" for i in range(3)]
-    assert page.tables["finals"][3] == ["individual", *learnt]
+    assert by_name(page.tables["finals"])["individual"] == ["individual", *learnt]
 
 
 def test_the_comparison_stands_in_a_markdown_file_too(seeds_page, seeds):
@@ -233,8 +245,21 @@ def test_run_times_are_sums_over_jobs(page, run):
 def test_routing_table_counts_samples(page):
     row = page.tables["routing"][1]
     # last step: 3 tasks x 20; steps 1 and 2: (1 + 2) x 20 seen, (2 + 1) x 20 unseen
-    assert (row[:3], row[6:8]) == (["dmole", "0", "60"], ["60", "60"])
+    assert (row[:3], row[6:8]) == (["dmole", "1", "60"], ["60", "60"])
     assert len(page.tables["routing"]) == 2  # static methods have no routing
+
+
+def test_examples_show_the_image_once_and_every_step(page, html):
+    images = [fields for tag, fields in page.tags if tag == "img"]
+    assert {(fields["width"], fields["height"]) for fields in images} == {("200", "150")}
+    cards = html.partition('id="examples"')[2].partition("</details>")[0].split('class="card"')[1:]
+    assert len({re.search(r'src="([^"]*)"', card)[1] for card in cards}) == len(cards)
+    assert "Is &lt;i&gt;caption" in cards[0] and "&lt;b&gt;True&lt;/b&gt;" in cards[0]
+    steps = re.findall(r'<th scope="row">(\d)(?:–(\d))?</th>', cards[0].partition("</table>")[0])
+    assert [int(first) for first, _ in steps] == [
+        0, *(int(last or first) + 1 for first, last in steps[:-1])
+    ]  # fmt: skip
+    assert int(steps[-1][1] or steps[-1][0]) == 3
 
 
 # --- the page as a whole ---
@@ -243,8 +268,9 @@ def test_routing_table_counts_samples(page):
 def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
-    assert links == [f"#{key}" for key in ids] and len(ids) == len(set(ids)) == 14
-    assert not any(lead.startswith("Absent") for lead in page.leads.values())
+    assert ids[0] == "result" and ids[-1] == "run"
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 18
+    assert [key for key, lead in page.leads.items() if lead.startswith("Absent")] == ["robust"]
 
 
 def test_sections_without_inputs_say_so(tmp_path):
@@ -253,7 +279,10 @@ def test_sections_without_inputs_say_so(tmp_path):
     absent = {key for key, lead in page.leads.items() if lead.startswith("Absent")}
     assert absent == {
         "comparison",
+        "examples",
         "parameters",
+        "robust",
+        "training",
         "sensitivity",
         "budgets",
         "evolution",
@@ -263,7 +292,7 @@ def test_sections_without_inputs_say_so(tmp_path):
         "tree",
         "runtimes",
     }
-    assert not pictures(page)
+    assert len(pictures(page)) == 3  # of the scores
     assert page.tables["matrix:seq_ft"][1][1] == f"{run.score('seq_ft', 0, 0, 0):.1f}"
 
 
@@ -284,16 +313,32 @@ def test_nothing_is_loaded_from_outside(html, page):
     for _, fields in page.tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             assert (fields.get(name) or "#").startswith(("#", "data:"))
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed"}
-    assert not re.search(r"https?:|url\(|@import", html)
-    for svg in pictures(page):
-        addresses = set(re.findall(r"https?://[^\"'<\s]+", svg))
-        assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed"}
+    addresses = set(re.findall(r"https?://[^\"'<\s]+", html))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # in the script: the name of a format
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttp", html)
+
+
+def test_only_the_page_s_own_script_may_run(html):
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
+    assert f"script-src 'sha256-{digest}'" in policy and policy.startswith("default-src 'none'")
+    assert len(re.findall("<script", html)) == 1
 
 
 def test_every_picture_is_described(page):
-    described = [fields["alt"] for tag, fields in page.tags if tag == "img"]
+    described = pictures(page)
     assert len(described) == len(set(described)) >= 8 and all(described)
+
+
+def test_the_main_pictures_are_files_with_captions_in_snakemakes_report(run, html):
+    figures = {file.stem: file.read_text() for file in (run.root / "figures").iterdir()}
+    captions = (PROJECT / "workflow/report/figure.rst").read_text()
+    assert set(figures) == set(re.findall(r'^  "(\w+)": "', captions, re.M))
+    for svg in figures.values():
+        assert ElementTree.fromstring(svg).get("aria-label") in pictures(Page(html))
+        assert not re.search(r"url\(|@import|href", svg)
 
 
 def test_equal_inputs_give_equal_bytes(run, html):
@@ -314,8 +359,9 @@ def test_names_are_escaped_everywhere(tmp_path):
     assert "<img src=x" not in html and "&gt;&lt;img src=x" in html
     assert page.tables["unparsed"][0] == ["Method", "plain", hostile]
     assert not any(name.startswith("on") for _, fields in page.tags for name in fields)
-    assert all(fields["src"].startswith("data:") for tag, fields in page.tags if tag == "img")
-    assert not any("<img" in svg for svg in pictures(page))
+    images = [fields for tag, fields in page.tags if tag == "img"]
+    assert images and all(fields["src"].startswith("data:image/jpeg;base64,") for fields in images)
+    assert not {tag for tag, _ in page.tags} & {"i", "b"}  # of questions and answers
 
 
 def test_help_needs_no_heavy_module():
@@ -324,6 +370,19 @@ def test_help_needs_no_heavy_module():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PROJECT
     )
     assert not {"torch", "matplotlib", "sklearn", "scipy", "jinja2"} & set(shown.stdout.split())
+
+
+def test_other_wordings_are_shown_where_they_were_measured(tmp_path):
+    run = SyntheticRun(tmp_path, TASKS, methods=("dmole",)).write()
+    shares = {"own_first": 0.875, "rejected": 0.125, "other_first": 0.0}
+    entry = {"kind": "hint_dropped", "n": 8, **shares}
+    overall = {**entry, "task": None, "n": 24, "auroc": 0.75, "unknown_rejected": None}
+    content = {"samples": 8, "wordings": [{**entry, "task": "box"}, overall]}
+    write_json("robust", tmp_path / "seed0/dmole/robust.json", content)
+    tables = Page(make(run, *HEAVY)).tables
+    shown = ["87.5", "0.0", "12.5"]
+    assert tables["robust"][1] == ["dmole", "0", "hint dropped", "24", *shown, "0.7500", "–"]
+    assert tables["robust-tasks"][1] == ["dmole", "0", "hint dropped", "box", "8", *shown]
 
 
 # --- bad input ---

@@ -93,6 +93,9 @@ def test_loss_falls_and_only_the_expert_changes(tiny_folder, data, tmp_path):
     summary, weights, backbone = run(tiny_folder, data, tmp_path / "b", epochs=8)
     losses = [loss for _, loss in summary["loss"]]
     assert sum(losses[-3:]) < sum(losses[:3])
+    norms = summary["gradient_norm"]
+    assert [step for step, _ in norms] == [step for step, _ in summary["loss"]]
+    assert all(norm > 0 for _, norm in norms)
     assert any(weights[k].abs().sum() > 0 for k in weights if "lora_B" in k)
     # rank 8: q, k, v of vision block 0 (32 -> 32) and o of language block 1 (32 -> 32)
     assert summary["trainable_parameters"] == 4 * 8 * 64

@@ -29,7 +29,7 @@ def test_what_an_item_names_is_there(name, capsys):
 
 def test_published_values_are_shown(capsys):
     found = said(capsys, "table7")
-    with (ROOT / "workflow/report/published/table7_threshold_scaling_last.csv").open() as file:
+    with (ROOT / "workflow/report/paper/table7_threshold_scaling_last.csv").open() as file:
         for row in csv.reader(file):
             assert row[-1] in found
 

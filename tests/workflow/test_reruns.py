@@ -194,6 +194,12 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
         set(METHODS),
     ),
     (
+        "a task's label",
+        ("tests/data/tiny/tiny_choice.yaml", "name: tiny_choice", "label: Pick\nname: tiny_choice"),
+        {"list_runs", "prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
+        set(METHODS),
+    ),
+    (
         "exif",
         key("stream: tiny", "image: {exif: ignore}\nstream: tiny"),
         {"prepare_data", "match_size", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},

@@ -10,6 +10,7 @@ rule list_runs:
     params:
         config=json.dumps(settings_of(config), sort_keys=True),
         root=os.path.relpath(ROOT, SUMMARY),
+        labels=json.dumps(labels_of(runs), sort_keys=True),
         source=source_of("list_runs"),
     shell:
         "python -m stages.list_runs --config {params.config:q} --root {params.root:q}"
@@ -66,24 +67,41 @@ rule compare:
         " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
 
 
+# Written by `cmit robust` where people want it.
+ROBUST = [f"{ROOT}/{scope}/robust.json" for scope, _ in runs.scopes]
+PAGE_FILES = ("template.html", "page.css", "plots.css", "page.js")
+
+
 rule report:
     input:
         runs=all_of("report", "runs"),
         scores=all_of("report", "scores"),
         metrics=all_of("report", "metrics"),
         comparison=all_of("report", "comparison"),
-        template=shipped("stages/core/report/template.html"),
+        template=[shipped(f"stages/core/report/{file}") for file in PAGE_FILES],
         profiles=all_of("report", "profile"),
         allocations=all_of("report", "allocation"),
         routers=all_of("report", "router"),
         transfers=all_of("report", "transfer"),
         experts=all_of("report", "expert"),
         routes=all_of("report", "routes"),
+        data=all_of("report", "test_rows"),
+        predictions=all_of("report", "predictions"),
+        samples=all_of("report", "sample_scores"),
+        robust=[file for file in ROBUST if Path(file).is_file()],
     output:
-        report(
+        page=report(
             made("report", "report"),
             caption="../report/report.rst",
             category="Results",
+            labels={"what": "the whole report"},
+        ),
+        figures=report(
+            directory(made("report", "figures")),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
         ),
     log:
         log_of("report"),
@@ -92,5 +110,5 @@ rule report:
         source=source_of("report"),
     shell:
         "python -m stages.report --runs {input.runs:q} --scores {input.scores:q}"
-        " --metrics {input.metrics:q} --comparison {input.comparison:q} --out {output:q}"
-        " > {log:q} 2>&1"
+        " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --out {output.page:q} --out-figures {output.figures:q} > {log:q} 2>&1"

@@ -154,8 +154,11 @@ def metadata(path: Path) -> Fields:
     return as_object(content, path)
 
 
-def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read artefact ``name``, or only some columns of it (images are large).
+def read_table(
+    name: str, path: Path, columns: list[str] | None = None, rows: list[tuple] | None = None
+) -> pa.Table:
+    """Read artefact ``name``, or only some columns of it (images are large), or those of its rows
+    that meet all conditions ``(column, "=" or "in", value)``.
 
     Raises:
         InputError: another artefact, another version, columns that do not fit, damaged content.
@@ -170,7 +173,7 @@ def read_table(name: str, path: Path, columns: list[str] | None = None) -> pa.Ta
     if not stored.equals(TABLES[name]):
         raise InputError(f"{path}: columns {stored.names} do not fit artefact {name!r}.")
     with reading(path, "Parquet"):
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=columns, filters=rows)
         table.validate(full=True)
     return table
 

@@ -4,7 +4,8 @@ the reference, routing quality, run times. The content of ``comparison.json``.""
 from __future__ import annotations
 
 from dataclasses import asdict
-from statistics import median
+from math import sqrt
+from statistics import fmean, median, stdev
 from typing import Any
 
 from stages.core.costs.measured import comparable, costs_of, remarks
@@ -48,10 +49,14 @@ def compare_runs(results: Results) -> dict[str, Any]:
         "seeds": results.seeds,
         "reference": reference,
         "published_from": sources(results),
+        "labels": {task: results.task(task) for task in results.tasks},
         "methods": [
             {
                 "name": name,
+                "label": results.label(name),
                 "metrics": _over_seeds(results, name),
+                "last_over_samples": last_over_samples(results, name),
+                "curve": curve(results, name),
                 "final_scores": final_scores(results, name),
                 "costs": asdict(costs[name]),
                 "published": {key: published(results, name, key) for key in KEYS},
@@ -76,9 +81,45 @@ def _over_seeds(results: Results, name: str) -> dict[str, dict[str, float | None
     return found
 
 
+def curve(results: Results, name: str) -> list[dict[str, float | None]]:
+    """After each step from 1, the mean score over the tasks learnt by then: its mean over seeds and
+    half of the 95 % interval, None where a cell was not measured (or there is one seed)."""
+    cells = {
+        (row["seed"], row["step"], row["task"]): row["value"]
+        for row in results.scores
+        if row["method"] == name
+    }
+    seeds, order, found = sorted({seed for seed, _, _ in cells}), results.order(name), []
+    for step in range(1, len(order) + 1):
+        keys = [[(seed, step, task) for task in order[:step]] for seed in seeds]
+        means = [fmean(map(cells.__getitem__, row)) for row in keys if cells.keys() >= set(row)]
+        whole = len(means) == len(seeds)
+        half = half_width(stdev(means), len(means)) if whole and len(means) > 1 else None
+        found.append({"mean": fmean(means) if whole else None, "half_width": half})
+    return found
+
+
+def last_over_samples(results: Results, name: str) -> float | None:
+    """Half of the 95 % interval of ``last`` over test samples, mean over seeds: what the tasks'
+    intervals come to, whose samples are drawn apart; None where a cell was not measured."""
+    n, halves = len(results.tasks), []
+    for seed in results.seeds:
+        own = [
+            (row["high"] - row["low"]) / 2
+            for row in results.scores
+            if (row["method"], row["seed"], row["step"]) == (name, seed, n)
+        ]
+        if len(own) == n:
+            halves.append(sqrt(sum(half**2 for half in own)) / n)
+    return fmean(halves) if halves else None
+
+
 def published(results: Results, name: str, key: str) -> str | None:
-    """A published number for a method; those of its references stand under ``last``, where
-    Finetune's is of each task right after learning it."""
+    """A published number for a method where the tasks are those of the table, in its order; those of
+    its references stand under ``last``, where Finetune's is of each task right after learning it.
+    """
+    if not results.published or results.tasks != published_tasks(results.published):
+        return None
     wanted = {PUBLISHED[key]} | ({SINGLE} if key == "last" else set())
     found = [
         row["Average"]
@@ -92,6 +133,12 @@ def sources(results: Results) -> list[str]:
     """Where the published numbers are from, each once, with what differs from this run."""
     told = (f"{row['source']}. {row['differs']}".strip() for row in results.published)
     return list(dict.fromkeys(told))
+
+
+def published_tasks(table: list[dict]) -> list[str]:
+    """The tasks of a published table: its columns but those that say what a row is."""
+    said = ("metric", "method", "Average", "backbone", "source", "differs")
+    return [name for name in table[0] if name not in said]
 
 
 def final_scores(results: Results, name: str) -> dict[str, list[float]]:

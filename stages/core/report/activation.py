@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
 from stages.core.evaluation.routing_quality import Routed
-from stages.core.report.page import Block, Picture, Section
-from stages.core.report.style import SCALE, as_svg, new_figure, plain_frame
+from stages.core.report.page import Block, Picture, Section, folded
+from stages.core.report.style import level_of
+from stages.core.report.svg import WIDTH, Canvas, colour_bar, shortened, width_of
 from stages.core.runs.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import QuadMesh
-    from matplotlib.figure import Figure
 
 
 def frequencies(runs: list[dict[str, Routed]], tasks: list[str], step: int) -> np.ndarray:
@@ -38,50 +34,49 @@ def frequencies(runs: list[dict[str, Routed]], tasks: list[str], step: int) -> n
     return np.where(measured.any(axis=0), total / np.maximum(measured.sum(axis=0), 1), np.nan)
 
 
-def _panel(axes: Axes, values: np.ndarray, step: int, tasks: list[str]) -> QuadMesh:
-    from matplotlib.patches import Rectangle
-
-    n = len(tasks)
-    image = axes.pcolormesh(values, cmap=SCALE, vmin=0, vmax=1, edgecolors="white", linewidth=0.6)
-    plain_frame(axes)
-    axes.set_facecolor("#e4e4e4")
-    axes.set_title(f"Step {step} · {tasks[step - 1]}")
-    axes.set_ylim(n, 0)
-    axes.axvline(n, color="white", linewidth=3)
+def _panel(
+    canvas: Canvas,
+    values: np.ndarray,
+    step: int,
+    corner: tuple[float, float],
+    cell: tuple[float, float],
+) -> None:
+    """Experts without the backbone's share, then this share behind a gap."""
+    (x, y), (w, h), n = corner, cell, len(values)
+    canvas.cells(values[:, :-1], x, y, cell)
+    canvas.cells(values[:, -1:], x + n * w + 4, y, cell)
     if step < n:
-        unseen = Rectangle((0, step), n + 1, n - step, fill=False, hatch="////", linewidth=0)
-        axes.add_patch(unseen)
-    numbers = [*map(str, range(1, n + 1)), "none"]
-    axes.set_xticks(np.arange(n + 1) + 0.5, numbers)
-    axes.set_yticks(np.arange(n) + 0.5, [f"{task}  {i}" for i, task in enumerate(tasks, 1)])
+        canvas.frame(x - 1, y + step * h - 1, (n + 1) * w + 5, (n - step) * h + 1, "soft dashed")
+    for j in range(n + 1):
+        place = x + j * w + w / 2 + 4 * (j == n)
+        canvas.text(place, y + n * h + 9, "–" if j == n else str(j + 1), "small", "middle")
     if n <= 6:
         for (i, j), value in np.ndenumerate(values):
             if value >= 0.005:
-                ink = "white" if value > 0.55 else "#1a1a1a"
-                axes.text(j + 0.5, i + 0.52, f"{100 * value:.0f}", color=ink, fontsize=7.5,
-                          ha="center", va="center")  # fmt: skip
-    return image
+                place = x + j * w + w / 2 + 4 * (j == n)
+                ink = f"tiny i{level_of(value)}"
+                canvas.text(place, y + i * h + h / 2 - 1, f"{100 * value:.0f}", ink, "middle")
 
 
-@as_svg
-def draw(runs: list[dict[str, Routed]], tasks: list[str]) -> Figure:
+def draw(
+    runs: list[dict[str, Routed]], tasks: list[str], label: Callable[[str], str] = str
+) -> Canvas:
     """One panel per step, tasks x experts."""
-    n, columns = len(tasks), min(len(tasks), 3 if len(tasks) > 4 else 4)
-    lines = -(-n // columns)
-    figure, axes = new_figure(
-        11.0, lines * (0.19 * n + 0.75) + 0.3, lines, columns, sharey=True, sharex=True
-    )
-    for k, panel in enumerate(axes.flat):
-        if k >= n:
-            panel.set_axis_off()
-            continue
-        image = _panel(panel, frequencies(runs, tasks, k + 1), k + 1, tasks)
-    figure.supxlabel("expert of task (number), none = the backbone answers", fontsize=8.5)
-    figure.supylabel("test samples of task", fontsize=8.5)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, pad=0.01)
-    bar.set_label("share of samples")
-    bar.outline.set_visible(False)
-    return figure
+    n, names = len(tasks), [shortened(label(task)) for task in tasks]
+    cell = (26.0, 18.0) if n <= 6 else (13.0, 14.0)
+    left = 24 + max(map(width_of, names))
+    across, down = (n + 1) * cell[0] + 22, n * cell[1] + 46
+    columns = max(1, min(n, int((WIDTH - left) // across)))
+    canvas = Canvas(max(left + columns * across, 420), -(-n // columns) * down + 22)
+    for k in range(n):
+        x, y = left + k % columns * across, 26 + k // columns * down
+        _panel(canvas, frequencies(runs, tasks, k + 1), k + 1, (x, y), cell)
+        title = shortened(f"{k + 1} · {names[k]}", max(8, int(across / 8)))
+        canvas.text(x, y - 11, title, "bold", tip=tasks[k])
+        for i, name in enumerate(names if not k % columns else ()):
+            canvas.text(x - 8, y + (i + 0.5) * cell[1], f"{name}  {i + 1}", "", "end", tasks[i])
+    colour_bar(canvas, left, canvas.height - 14, "all samples of the task")
+    return canvas
 
 
 def section(results: Results) -> Section:
@@ -89,17 +84,24 @@ def section(results: Results) -> Section:
     title = "Expert activation"
     if not results.routes:
         return Section("activation", title, "Absent: no routes of a method with routers.")
-    blocks: list[Block] = []
+    pictures: list[Block] = []
     for method in dict.fromkeys(method for method, _ in results.routes):
         runs = [run for (name, _), run in results.routes.items() if name == method]
         over = f", mean over {len(runs)} seeds" if len(runs) > 1 else ""
-        caption = (
-            f"{method}{over}: share of each task's test samples for which an expert is active "
-            "(percent where there is room), after each step. Two experts can be active at once. "
-            "Grey: the expert does not exist yet. Hatched: samples of tasks not trained yet, for "
-            "which the last column should be dark."
+        pictures.append(
+            Picture(
+                draw(runs, results.order(method), results.task),
+                f"{results.label(method)}{over}.",
+                f"Expert activation frequencies of {method} per step",
+                results.label(method),
+                name="" if pictures else "activation",
+            )
         )
-        alt = f"Expert activation frequencies of {method} per step"
-        blocks.append(Picture(draw(runs, results.order(method)), caption, alt, method))
-    lead = "Dark cells on the diagonal: samples find the expert of their own task."
-    return Section("activation", title, lead, blocks)
+    lead = (
+        "Share of each task's test samples (row) for which the expert of a task (column, by number)"
+        " is active after each step; the last column, –: the backbone alone answers. "
+        "Cells that stand out on the diagonal: samples find the expert of their own task. Two "
+        "experts can be active at once. Grey: the expert does not exist yet. Dashed frame: tasks "
+        "not trained yet, for which the last column should stand out."
+    )
+    return Section("activation", title, lead, folded(pictures, "The other methods"))

@@ -6,31 +6,51 @@ from statistics import fmean
 from typing import Any
 
 from stages.core.costs.comparison import KEYS, PUBLISHED
-from stages.core.report.comparison_plots import draw_forgetting, draw_tasks
-from stages.core.report.page import Block, Cell, Definitions, Picture, Section, Table
-from stages.core.report.runtimes import readable
+from stages.core.costs.measured import TOLERANCE
+from stages.core.report.page import (
+    Block,
+    Cell,
+    Definitions,
+    Fold,
+    Picture,
+    Section,
+    Table,
+)
+from stages.core.report.ranking import marks, ranked
+from stages.core.report.runtimes import time_cell
+from stages.core.report.style import level_of
+from stages.core.report.svg import Canvas, Scale, around, spread, width_of, x_axis, y_axis
 from stages.core.runs.results import Results
+from stages.methods.registry import BOUNDS
 
 LEARNT = "mft"  # scores right after learning; all that the paper's Finetune has
+SHOWN = (*KEYS, LEARNT)
 Content = dict[str, Any]  # of comparison.json
 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _metric(entry: dict[str, Any], key: str) -> str:
+def _name(entry: dict[str, Any], note: str = "") -> Cell:
+    label = entry.get("label", entry["name"])
+    return Cell(f"{label}{note}", "" if label == entry["name"] else entry["name"])
+
+
+def _metric(entry: dict[str, Any], key: str, mark: str) -> Cell:
     mean, half = entry["metrics"][key]["mean"], entry["metrics"][key]["half_width"]
     if mean is None:
-        return "–"
-    return f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}")
+        return Cell("–")
+    return Cell(f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}"), marks=mark)
 
 
 def _scores(content: Content) -> Table:
-    shown = any(entry["published"][key] for entry in content["methods"] for key in KEYS)
+    methods = content["methods"]
+    shown = any(entry["published"][key] for entry in methods for key in KEYS)
+    found = {key: marks({e["name"]: e["metrics"][key] for e in methods}) for key in SHOWN}
     rows: list[list[Cell | str]] = [
-        [entry["name"]]
-        + [_metric(entry, key) for key in (*KEYS, LEARNT)]
+        [_name(entry)]
+        + [_metric(entry, key, found[key].get(entry["name"], "")) for key in SHOWN]
         + [entry["published"][key] or "" for key in KEYS if shown]
-        for entry in content["methods"]
+        for entry in ranked(methods)
     ]
     many = len(content["seeds"]) > 1
     beside = (
@@ -42,10 +62,12 @@ def _scores(content: Content) -> Table:
         else ""
     )
     return Table(
-        ["Method", *KEYS, LEARNT, *(f"published: {PUBLISHED[key]}" for key in KEYS if shown)],
+        ["Method", *SHOWN, *(f"published: {PUBLISHED[key]}" for key in KEYS if shown)],
         rows,
-        ("Means over seeds ± half the 95% interval (Student's t)." if many else "One seed.")
-        + " A dash: the method has no such cells of the matrix."
+        ("Means over seeds ± half the 95% interval (Student's t). " if many else "One seed. ")
+        + "By last. Bold: the best continual learner of a column"
+        + ("; underlined: those within its interval" if many else "")
+        + ". A dash: the method has no such cells of the matrix."
         + beside,
         title="Scores",
         name="comparison",
@@ -56,17 +78,17 @@ def _amount(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
-def _time(seconds: float | None) -> str:
-    return "–" if seconds is None else readable(seconds) if seconds else "0"
+def _time(seconds: float | None) -> Cell:
+    return Cell("–") if seconds is None else time_cell(seconds) if seconds else Cell("0")
 
 
 def _costs(content: Content) -> Table:
     rows: list[list[Cell | str]] = []
-    for entry in content["methods"]:
+    for entry in ranked(content["methods"]):
         cost = entry["costs"]
         rows.append(
             [
-                entry["name"] + (" *" if entry["remark"] else ""),
+                _name(entry, " *" if entry["remark"] else ""),
                 _amount(cost["per_task"]),
                 _amount(cost["in_all"]),
                 _amount(cost["stored"]),
@@ -90,20 +112,38 @@ def _costs(content: Content) -> Table:
     )
 
 
+def _remarks(content: Content) -> list[Block]:
+    """Why methods are not of the reference's size; those with one reason stand together."""
+    sizes = {entry["name"]: entry["costs"]["per_task"] for entry in content["methods"]}
+    reasons: dict[str, list[str]] = {}
+    for entry in content["methods"]:
+        if entry["remark"]:
+            gap = 100 * (sizes[entry["name"]] / sizes[content["reference"]] - 1)
+            reason = entry["remark"].partition(". ")[2]
+            reasons.setdefault(reason, []).append(f"{_name(entry).text} {gap:+.0f} %")
+    noted = [(", ".join(names), reason, "") for reason, names in reasons.items()]
+    return [Definitions(noted)] if noted else []
+
+
 def _shown(found: dict[str, Any] | None) -> list[Cell | str]:
     if found is None:
         return ["–", ""]
-    spread = "" if found["spread"] is None else f" ± {found['spread']:.2f}"
-    return [f"{found['mean']:+.2f}{spread}", f"{found['p']:.3f}"]
+    spread_ = "" if found["spread"] is None else f" ± {found['spread']:.2f}"
+    return [f"{found['mean']:+.2f}{spread_}", f"{found['p']:.3f}"]
+
+
+def _reference(content: Content) -> str:
+    """What people call the reference."""
+    return next(_name(e).text for e in content["methods"] if e["name"] == content["reference"])
 
 
 def _differences(content: Content) -> Table:
-    reference = content["reference"]
+    reference = _reference(content)
     rows: list[list[Cell | str]] = []
-    for entry in content["methods"]:
+    for entry in ranked(content["methods"]):
         if entry["differences"]:
             cells = [_shown(entry["differences"][key]) for key in KEYS]
-            rows.append([entry["name"], *(cell for pair in cells for cell in pair)])
+            rows.append([_name(entry), *(cell for pair in cells for cell in pair)])
     n = len(content["tasks"])
     return Table(
         ["Method", *(text for key in KEYS for text in (f"Δ {key}", "p"))],
@@ -118,59 +158,92 @@ def _differences(content: Content) -> Table:
 
 
 def _by_task(content: Content) -> Table:
-    tasks = content["tasks"]
-    rows: list[list[Cell | str]] = [
-        [entry["name"], *(f"{fmean(v):.1f}" if v else "–" for v in _finals(entry, tasks))]
+    tasks, labels = content["tasks"], content.get("labels", {})
+    means = {
+        entry["name"]: {task: fmean(v) if v else None for task, v in entry["final_scores"].items()}
         for entry in content["methods"]
-    ]
+    }
+    best = {
+        task: marks({n: {"mean": by[task], "half_width": None} for n, by in means.items()})
+        for task in tasks
+    }
+    rows: list[list[Cell | str]] = []
+    for entry in ranked(content["methods"]):
+        row: list[Cell | str] = [_name(entry)]
+        for task in tasks:
+            value = means[entry["name"]][task]
+            if value is None:
+                row.append("–")
+            else:
+                mark = f"b{level_of(value / 100)} {best[task].get(entry['name'], '')}".strip()
+                row.append(Cell(f"{value:.1f}", marks=mark))
+        rows.append(row)
     return Table(
-        ["Method", *tasks],
+        ["Method", *(labels.get(task, task) for task in tasks)],
         rows,
         "Means over seeds, after the last step at which the method was measured on the task "
-        "(individual: right after learning it).",
+        "(individual: right after learning it). Bold: the best continual learner of a task.",
         title="Scores by task at the end",
         name="finals",
     )
 
 
-def _finals(entry: dict[str, Any], tasks: list[str]) -> list[list[float]]:
-    return [entry["final_scores"][task] for task in tasks]
-
-
 # --- the section ---------------------------------------------------------------------------------
 
 
+def kind_of(name: str, reference: str) -> str:
+    """Orange for the reference, grey for bounds, blue for the rest."""
+    return "accent" if name == reference else "grey" if name in BOUNDS else "blue"
+
+
+def draw_size(points: dict[str, tuple[str, float, float]], reference: str) -> Canvas:
+    """Backward transfer against trainable parameters; labels in a column on the right.
+
+    Args:
+        points: by name: label, parameters, backward transfer.
+    """
+    height = max(300, 15 * len(points) + 70)
+    words = {name: f"{label}  {value:+.2f}" for name, (label, _, value) in points.items()}
+    canvas = Canvas(60 + 520 + 70 + max(map(width_of, words.values())), height)
+    sizes = [size for _, size, _ in points.values()]
+    x = Scale(*around(sizes, 0.06), 60, 580)
+    values = [value for *_, value in points.values()]
+    y = Scale(*around([*values, 0.0], 0.06), height - 44, 20)
+    if reference in points:
+        near = [x(points[reference][1] * share) for share in (1 - TOLERANCE, 1 + TOLERANCE)]
+        canvas.rect(near[0], 20, near[1] - near[0], height - 64, "band")
+    y_axis(canvas, y, 60, 580, "bwt_dmole")
+    x_axis(canvas, x, 20, height - 44, "trainable parameters a task")
+    places = {name: y(value) for name, (*_, value) in points.items()}
+    for name, place in spread(places, (16, height - 16), 15):
+        _, size, value = points[name]
+        canvas.line([(x(size), y(value)), (590, y(value)), (640, place)], "pale thin")
+        canvas.dot(x(size), y(value), kind_of(name, reference), words[name])
+        canvas.text(645, place, words[name], "bold" if name == reference else "")
+    return canvas
+
+
 def _pictures(content: Content) -> list[Block]:
-    reference, tasks = content["reference"], content["tasks"]
-    finals = {entry["name"]: entry["final_scores"] for entry in content["methods"]}
-    pictures: list[Block] = [
-        Picture(
-            draw_tasks(finals, tasks, reference),
-            "Bars: the means of the table above. "
-            + ("Thin lines: lowest to highest seed. " if len(content["seeds"]) > 1 else "")
-            + f"Orange: {reference}; grey: zero_shot, individual and joint, which are no continual "
-            "learners.",
-            "Score of every method on every task at the end of the stream",
-            "Scores by task",
-        )
-    ]
+    reference = content["reference"]
     points = {
-        entry["name"]: (entry["costs"]["per_task"], entry["metrics"]["bwt_dmole"]["mean"])
+        entry["name"]: (
+            _name(entry).text,
+            entry["costs"]["per_task"],
+            entry["metrics"]["bwt_dmole"]["mean"],
+        )
         for entry in content["methods"]
         if entry["metrics"]["bwt_dmole"]["mean"] is not None and entry["costs"]["per_task"]
     }
-    if len(points) > 1:
-        pictures.append(
-            Picture(
-                draw_forgetting(points, reference),
-                "Backward transfer (bwt_dmole; 0: nothing is forgotten) against the parameters "
-                "that learn at a task, means over seeds. Methods in the grey band are within 5% of "
-                f"{reference}.",
-                "Backward transfer against trainable parameters",
-                "Forgetting and size",
-            )
-        )
-    return pictures
+    if len(points) < 2:
+        return []
+    caption = (
+        "Backward transfer (bwt_dmole; 0: nothing is forgotten) against the parameters that learn "
+        f"at a task, means over seeds. Methods in the grey band are within 5% of "
+        f"{_reference(content)}."
+    )
+    alt = "Backward transfer against trainable parameters"
+    canvas = draw_size(points, reference)
+    return [Picture(canvas, caption, alt, "Forgetting and size", "forgetting_and_size")]
 
 
 def tables(content: Content) -> Section:
@@ -178,13 +251,10 @@ def tables(content: Content) -> Section:
     title, methods = "Comparison", content["methods"]
     if len(methods) < 2:
         return Section("comparison", title, "Absent: a single method.")
-    blocks: list[Block] = [_scores(content), _costs(content)]
-    noted = [(f"{entry['name']} *", entry["remark"], "") for entry in methods if entry["remark"]]
-    if noted:
-        blocks.append(Definitions(noted))
+    blocks: list[Block] = [_scores(content), _by_task(content), _costs(content)]
+    blocks += _remarks(content)
     if any(entry["differences"] for entry in methods):
         blocks.append(_differences(content))
-    blocks.append(_by_task(content))
     seeds = len(content["seeds"])
     lead = f"{len(methods)} methods on {len(content['tasks'])} tasks, " + (
         f"{seeds} seeds." if seeds > 1 else "one seed: small differences mean little."
@@ -193,7 +263,10 @@ def tables(content: Content) -> Section:
 
 
 def section(results: Results) -> Section:
-    """The tables, and pictures of them."""
+    """Scores at once, the rest on demand."""
     found = tables(results.comparison)
-    pictures = _pictures(results.comparison) if found.blocks else []
-    return Section(found.key, found.title, found.lead, [*found.blocks, *pictures])
+    if not found.blocks:
+        return found
+    shown, rest = found.blocks[:2], [*found.blocks[2:], *_pictures(results.comparison)]
+    more = Fold("Costs, paired differences, forgetting and size", rest)
+    return Section(found.key, found.title, found.lead, [*shown, more])

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from stages.core.evaluation.routing_quality import Routed
-from stages.core.report.page import Block, Picture, Section, Table
-from stages.core.report.style import (
-    ACCENT,
-    INK,
-    SEEN,
-    UNSEEN,
-    as_svg,
-    boxes,
-    category_ticks,
-    log_axis,
-    new_figure,
-)
+from stages.core.report.page import Block, Picture, Section, Table, folded
+from stages.core.report.svg import Canvas, Scale, legend, shortened, width_of, x_axis
 from stages.core.runs.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Shares of the data at the named quantiles of router artefacts.
 QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
-IN_FOLD = "#7f7f7f"
+LINE, HIGH = 40, 12  # pixels of a task, and of a box
 BOXES = (
     "Box: middle half of the rows, black bar: median, line: 5% to 95%, dots: smallest and largest. "
 )
@@ -55,69 +41,90 @@ def ratios(run: dict[str, Routed], tasks: list[str]) -> dict[str, dict[str, np.n
     return found
 
 
-def _legend(panel: Axes, entries: list[tuple[str, str, str]]) -> None:
-    from matplotlib.lines import Line2D
+def _boxes(
+    rows: Mapping[str, Sequence[tuple[dict[str, float], str]]],
+    bars: Mapping[str, float],
+    label: str,
+    entries: Sequence[tuple[str, str]],
+) -> Canvas:
+    """Boxes from quantiles on a logarithmic axis, below each other for each name, and a bar."""
+    values = [v for boxes in rows.values() for q, _ in boxes for v in q.values() if v > 0]
+    values += [bar for bar in bars.values() if bar > 0] or [1.0]
+    left, bottom = 10 + max(width_of(shortened(name)) for name in rows), 26 + LINE * len(rows)
+    canvas = Canvas(left + 760, bottom + 40)
+    scale = Scale(min(values) / 1.2, max(values) * 1.2, left, left + 750, log=True)
+    x_axis(canvas, scale, 22, bottom, label, 9)
+    legend(canvas, left, 9, entries)
+    for i, (name, boxes) in enumerate(rows.items()):
+        top = 30 + LINE * i
+        canvas.text(left - 8, top + 14, shortened(name), "", "end", name)
+        for k, (q, kind) in enumerate(boxes):
+            _box(canvas, scale, q, top + 3 + (HIGH + 3) * k, kind)
+        if name in bars:
+            canvas.rect(scale(bars[name]) - 1.25, top, 2.5, LINE - 6, "accent")
+    return canvas
 
-    handles = [
-        Line2D(
-            [], [], color=colour, lw=0, marker=marker, ms=8, mew=2 * (marker == "|"), label=label
-        )
-        for colour, marker, label in entries
-    ]
-    panel.figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(entries), frameon=False
-    )
+
+def _box(canvas: Canvas, scale: Scale, q: dict[str, float], top: float, kind: str) -> None:
+    """p25..p75 with a bar at the median, whiskers p05..p95, dots at the extremes."""
+    place = {name: scale(value) for name, value in q.items()}
+    middle = top + HIGH / 2
+    canvas.line([(place["p05"], middle), (place["p95"], middle)], kind)
+    canvas.rect(place["p25"], top, place["p75"] - place["p25"], HIGH, f"{kind} half")
+    canvas.line([(place["p50"], top), (place["p50"], top + HIGH)], "")
+    for end in ("min", "max"):
+        canvas.dot(place[end], middle, kind, radius=1.5)
 
 
-@as_svg
-def draw_losses(routers: dict[str, dict]) -> Figure:
+def draw_losses(routers: dict[str, dict], label: Callable[[str], str] = str) -> Canvas:
     """Boxes of in-fold and out-of-fold losses per task and a bar at the threshold."""
-    tasks = list(routers)
-    figure, axes = new_figure(9.5, 0.42 * len(tasks) + 1.1)
-    panel, rows = axes[0, 0], []
-    for y, router in enumerate(routers.values()):
-        losses = router["losses"]
-        if losses["in_fold"]:
-            rows.append((y - 0.19, losses["in_fold"], IN_FOLD))
-        if losses["out_of_fold"]:
-            rows.append((y + 0.19, losses["out_of_fold"], SEEN))
-        panel.plot([router["threshold"]] * 2, [y - 0.42, y + 0.42], color=ACCENT, linewidth=2.2)
-    boxes(panel, rows, 0.28)
-    log_axis(panel)
-    category_ticks(panel, tasks)
-    panel.set_xlabel("loss (reconstruction error, or distance to the task's rows; log scale)")
-    fitted, held_out = (
-        any(router["losses"][name] for router in routers.values())
-        for name in ("in_fold", "out_of_fold")
-    )
-    entries = [
-        *([(IN_FOLD, "s", "rows the autoencoder was fitted on")] if fitted else []),
-        *([(SEEN, "s", "rows it has not seen (out of fold)")] if held_out else []),
-        (ACCENT, "|", "threshold"),
-    ]
-    _legend(panel, entries)
-    return figure
+    kinds = {"in_fold": "grey", "out_of_fold": "blue"}
+    rows = {
+        label(task): [(router["losses"][name], kind) for name, kind in kinds.items()
+                      if router["losses"][name]]
+        for task, router in routers.items()
+    }  # fmt: skip
+    bars = {label(task): router["threshold"] for task, router in routers.items()}
+    shown = {kind for boxes in rows.values() for _, kind in boxes}
+    words = {
+        "grey": "rows the autoencoder was fitted on",
+        "blue": "rows it has not seen (out of fold)",
+    }
+    entries = [(kind, text) for kind, text in words.items() if kind in shown]
+    title = "loss (reconstruction error, or distance to the task's rows; log scale)"
+    return _boxes(rows, bars, title, [*entries, ("accent", "threshold")])
 
 
-@as_svg
-def draw_ratios(found: dict[str, dict[str, np.ndarray]]) -> Figure:
+def draw_ratios(
+    found: dict[str, dict[str, np.ndarray]], label: Callable[[str], str] = str
+) -> Canvas:
     """Boxes of the lowest ratio per task, seen above unseen, and the line at 1."""
-    figure, axes = new_figure(9.5, 0.42 * len(found) + 1.1)
-    panel, rows = axes[0, 0], []
-    for y, parts in enumerate(found.values()):
-        for name, shift, colour in (("seen", -0.19, SEEN), ("unseen", 0.19, UNSEEN)):
-            if parts[name].size:
-                rows.append((y + shift, quantiles(parts[name]), colour))
-    boxes(panel, rows, 0.28)
-    panel.axvline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    log_axis(panel)
-    category_ticks(panel, list(found))
-    panel.set_xlabel("lowest loss / threshold over the tasks trained so far (log scale)")
-    _legend(panel, [(SEEN, "s", "task seen"), (UNSEEN, "s", "task not trained yet")])
-    return figure
+    kinds = {"seen": "blue", "unseen": "orange"}
+    rows = {
+        label(task): [(quantiles(parts[name]), kind) for name, kind in kinds.items()
+                      if parts[name].size]
+        for task, parts in found.items()
+    }  # fmt: skip
+    return _boxes(
+        rows,
+        dict.fromkeys(rows, 1.0),
+        "lowest loss / threshold over the tasks trained so far (log scale)",
+        [("blue", "task seen"), ("orange", "task not trained yet"), ("accent", "1: the threshold")],
+    )
 
 
-def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
+def _pooled(runs: Sequence[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[str, np.ndarray]]:
+    """The ratios of several seeds together."""
+    return {
+        task: {
+            part: np.concatenate([run[task][part] for run in runs if task in run])
+            for part in ("seen", "unseen")
+        }
+        for task in dict.fromkeys(task for run in runs for task in run)
+    }
+
+
+def _threshold_table(routers: dict[str, dict], scope: str, label: Callable[[str], str]) -> Table:
     rows = []
     for task, router in routers.items():
         rule, losses = router["calibration"], router["losses"]
@@ -129,7 +136,7 @@ def _threshold_table(routers: dict[str, dict], scope: str) -> Table:
             router["threshold"],
         )
         shown = ["–" if number is None else f"{number:.2e}" for number in numbers]
-        rows.append([task, str(router["n"]), *shown])
+        rows.append([label(task), str(router["n"]), *shown])
     rule = next(iter(routers.values()))["calibration"]
     return Table(
         ["Task", "Rows", "Median in fold", "Median out of fold", "Quantile", "Threshold"],
@@ -146,8 +153,20 @@ def section(results: Results) -> Section:
     title = "Reconstruction losses and thresholds"
     if not results.routers and not results.routes:
         return Section("losses", title, "Absent: no routers among the inputs.")
-    blocks: list[Block] = []
-    for k, (scope, routers) in enumerate(results.routers.items()):
+    fitted = _fitted(results)
+    blocks = folded(fitted, "Other seeds and variants")
+    if results.routers:
+        scope, routers = next(iter(results.routers.items()))
+        blocks.append(_threshold_table(routers, str(scope), results.task))
+    blocks += folded(_tested(results), "Test samples of the other methods")
+    lead = "A router accepts a sample when its autoencoder's loss is at or under the threshold."
+    return Section("losses", title, lead, blocks)
+
+
+def _fitted(results: Results) -> list[Block]:
+    """The losses that the thresholds rest on, a picture per scope."""
+    found: list[Block] = []
+    for scope, routers in results.routers.items():
         alone = all(router["losses"]["out_of_fold"] is None for router in routers.values())
         caption = BOXES + (
             "The thresholds rest on fitted rows, whose losses are lower than those of new samples."
@@ -156,18 +175,23 @@ def section(results: Results) -> Section:
             "between grey and blue is why it is not set on the fitted rows."
         )
         alt = f"Reconstruction losses and thresholds per task, {scope}"
-        blocks.append(Picture(draw_losses(routers), caption, alt, f"Subset rows, {scope}", k > 0))
-    if results.routers:
-        scope, routers = next(iter(results.routers.items()))
-        blocks.append(_threshold_table(routers, str(scope)))
-    for k, ((method, seed), run) in enumerate(results.routes.items()):
+        canvas, name = draw_losses(routers, results.task), "" if found else "thresholds"
+        found.append(Picture(canvas, caption, alt, f"Subset rows, {scope}", name))
+    return found
+
+
+def _tested(results: Results) -> list[Block]:
+    """How far test samples are from the threshold, a picture per method, its seeds together."""
+    found: list[Block] = []
+    for method in dict.fromkeys(method for method, _ in results.routes):
+        order = results.order(method)
+        runs = [ratios(run, order) for (name, _), run in results.routes.items() if name == method]
         caption = (
-            "Test samples of each task over all steps, boxes as above. Left of the dashed line an "
+            "Test samples of each task over all steps, boxes as above. Left of the threshold an "
             "expert answers, right of it the backbone does. Blue belongs left, orange right."
         )
-        where = f"{method}, seed {seed}"
-        svg = draw_ratios(ratios(run, results.order(method)))
-        alt = f"Lowest loss-to-threshold ratio of seen and unseen tasks, {where}"
-        blocks.append(Picture(svg, caption, alt, f"Test samples, {where}", k > 0))
-    lead = "A router accepts a sample when its autoencoder's loss is at or under the threshold."
-    return Section("losses", title, lead, blocks)
+        alt = f"Lowest loss-to-threshold ratio of seen and unseen tasks, {method}"
+        canvas = draw_ratios(_pooled(runs), results.task)
+        title, name = f"Test samples, {results.label(method)}", "" if found else "ratios"
+        found.append(Picture(canvas, "" if found else caption, alt, title, name))
+    return found

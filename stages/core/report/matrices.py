@@ -3,25 +3,30 @@
 from collections import defaultdict
 from statistics import fmean
 
-from stages.core.report.page import Cell, Note, ScoreScale, Section, Table
-from stages.core.report.style import colour_of
+import numpy as np
+
+from stages.core.report.page import Cell, Fold, Note, Picture, ScoreScale, Section, Table
+from stages.core.report.ranking import ranked
+from stages.core.report.style import level_of
+from stages.core.report.svg import WIDTH, Canvas, shortened
 from stages.core.runs.results import Results
 
+Cells = dict[tuple[int, str], list[dict]]
 
-def _by_cell(results: Results, method: str) -> dict[tuple[int, str], list[dict]]:
-    """Score rows of a method by (step, task), in seed order."""
-    cells: dict[tuple[int, str], list[dict]] = defaultdict(list)
+
+def _by_cell(results: Results) -> dict[str, Cells]:
+    """Score rows by method and by (step, task), in seed order."""
+    found: dict[str, Cells] = {name: defaultdict(list) for name in results.methods}
     for row in sorted(results.scores, key=lambda row: row["seed"]):
-        if row["method"] == method:
-            cells[row["step"], row["task"]].append(row)
-    return cells
+        found[row["method"]][row["step"], row["task"]].append(row)
+    return found
 
 
 def _tip(step: int, task: str, rows: list[dict]) -> str:
     lines = [f"{task} after step {step}" + ("" if len(rows) == 1 else f", {len(rows)} seeds")]
     lines += [
-        f"seed {row['seed']}: {row['value']:.2f}, 95% interval {row['low']:.2f} to "
-        f"{row['high']:.2f}, n = {row['n']}, unparsed {row['n_unparsed']}"
+        f"seed {row['seed']}: {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}), "
+        f"n {row['n']}" + (f", unparsed {row['n_unparsed']}" if row["n_unparsed"] else "")
         for row in rows
     ]
     return "\n".join(lines)
@@ -33,51 +38,85 @@ def _cell(step: int, number: int, task: str, rows: list[dict]) -> Cell:
     if not rows:
         return Cell("–", f"{task} after step {step}: not measured", marks=f"{state} empty")
     value = fmean(row["value"] for row in rows)
-    background, ink = colour_of(value)
-    return Cell(f"{value:.1f}", _tip(step, task, rows), background, ink, state)
+    return Cell(f"{value:.1f}", _tip(step, task, rows), f"{state} b{level_of(value / 100)}")
 
 
-def _matrix(results: Results, method: str) -> Table:
-    cells = _by_cell(results, method)
-    metric = {row["task"]: row["metric"] for row in results.scores}
+def _matrix(results: Results, method: str, cells: Cells, metric: dict[str, str]) -> Table:
     tasks = results.order(method)
-    head = ["After step", *(f"{task}\n{metric.get(task, '')}" for task in tasks)]
+    head = ["After step", *(f"{results.task(task)}\n{metric.get(task, '')}" for task in tasks)]
     rows: list[list[Cell | str]] = []
     for step in range(len(tasks) + 1):
-        label = f"{step} · " + (tasks[step - 1] if step else "pretrained backbone")
+        label = f"{step} · " + (results.task(tasks[step - 1]) if step else "pretrained backbone")
         row = [_cell(step, i, task, cells[step, task]) for i, task in enumerate(tasks, 1)]
         rows.append([label, *row])
-    seeds = len({row["seed"] for found in cells.values() for row in found})
-    what = "mean over " + f"{seeds} seeds" if seeds > 1 else "one seed"
-    return Table(
-        head,
-        rows,
-        f"{method}: score on each task (column) after each step (row), {what}. Framed: the step "
-        "at which the task was trained. Hatched: steps before it. Hover over a cell for its "
-        "interval (bootstrap over test samples) and sample count.",
-        title=method,
-        name=f"matrix:{method}",
-    )
+    return Table(head, rows, "", name=f"matrix:{method}")
+
+
+def draw(matrices: dict[str, np.ndarray]) -> Canvas:
+    """Small matrices side by side: rows are steps from 0, columns tasks, frames the own step."""
+    steps, tasks = next(iter(matrices.values())).shape
+    size = max(4.0, min(24.0, 108 / tasks))
+    across, down = max(tasks * size, 96) + 26, steps * size + 36
+    columns = min(len(matrices), int((WIDTH + 26) // across))
+    canvas = Canvas(columns * across - 26, -(-len(matrices) // columns) * down)
+    for k, (name, values) in enumerate(matrices.items()):
+        x, y = k % columns * across, k // columns * down + 22
+        canvas.text(x, y - 11, shortened(name, int((across - 8) / 7)), "", tip=name)
+        canvas.cells(values, x, y, (size, size), 100)
+        for i in range(tasks):
+            canvas.frame(x + i * size, y + (i + 1) * size, size - 1, size - 1, "thin")
+    return canvas
+
+
+def _values(cells: Cells, tasks: list[str]) -> np.ndarray:
+    """Means over seeds ``(steps, tasks)``; NaN where nothing was measured."""
+    found = np.full((len(tasks) + 1, len(tasks)), np.nan)
+    for step in range(len(tasks) + 1):
+        for i, task in enumerate(tasks):
+            if rows := cells[step, task]:
+                found[step, i] = fmean(row["value"] for row in rows)
+    return found
 
 
 def section(results: Results) -> Section:
-    """One table per method on a common colour scale."""
-    scale = ScoreScale([colour_of(value)[0] for value in range(0, 101, 10)])
+    """All matrices at a glance, and each as a table on demand."""
+    cells = _by_cell(results)
+    metric = {row["task"]: row["metric"] for row in results.scores}
+    order = [entry["name"] for entry in ranked(results.comparison["methods"])]
+    small = {results.label(m): _values(cells[m], results.order(m)) for m in order}
+    overview = Picture(
+        draw(small),
+        "One matrix a method, by score at the end. From top to bottom: the pretrained backbone, "
+        "then after each step; from left to right: the tasks in stream order. Framed: the step at "
+        "which the task was trained. Grey: not measured.",
+        "Score matrix of every method",
+        name="matrices",
+    )
+    many = "Means over seeds. " if len(results.seeds) > 1 else ""
+    notes = Note(
+        f"{many}Framed: the step at which the task was trained; hatched: steps before it. Hover "
+        "over a cell for each seed's score with its interval (bootstrap over test samples), the "
+        "number of samples and of answers that could not be read."
+    )
+    numbers = [Fold(results.label(m), [_matrix(results, m, cells[m], metric)]) for m in order]
     return Section(
         "matrices",
         "Score matrices",
         "Read down a column to see a task before it is trained, when it is trained (framed) and "
         "how much of it is kept afterwards.",
-        [scale, *(_matrix(results, method) for method in results.methods)],
+        [
+            ScoreScale(),
+            overview,
+            Fold("The numbers", [notes, *numbers]),
+        ],
     )
 
 
 def unparsed_section(results: Results) -> Section:
     """Answers from which no option or box could be read, at the last step measured."""
     rows: list[list[Cell | str]] = []
-    for method in results.methods:
-        cells = _by_cell(results, method)
-        row: list[Cell | str] = [method]
+    for method, cells in _by_cell(results).items():
+        row: list[Cell | str] = [results.label(method)]
         for task in results.tasks:
             steps = [step for step, name in cells if name == task and cells[step, name]]
             found = cells[max(steps), task] if steps else []
@@ -86,7 +125,7 @@ def unparsed_section(results: Results) -> Section:
             row.append(Cell(f"{wrong} / {n}" if found else "–", tip, marks="zero" * (not wrong)))
         rows.append(row)
     table = Table(
-        ["Method", *results.tasks],
+        ["Method", *map(results.task, results.tasks)],
         rows,
         "Unparsed answers / test samples, at the last step at which the method was measured on "
         "the task, all seeds together. Only choice and grounding tasks can have unparsed answers.",
@@ -96,4 +135,6 @@ def unparsed_section(results: Results) -> Section:
     answers = sum(row["n"] for row in results.scores)
     note = Note(f"Over all methods, seeds, steps and tasks: {total} of {answers} answers.")
     lead = "Answers that hold no readable option letter or box count as wrong."
-    return Section("unparsed", "Unparsed answers", lead, [table, note])
+    return Section(
+        "unparsed", "Unparsed answers", lead, [note, Fold("By method and task", [table])]
+    )

@@ -6,10 +6,11 @@ from typing import Any
 
 from stages.core.evaluation.intervals import half_width
 from stages.core.evaluation.stream_metrics import FORMULAS
-from stages.core.report.page import Cell, Definitions, Section, Table
+from stages.core.report.page import Cell, Definitions, Fold, Section, Table
+from stages.core.report.ranking import marks, ranked
 from stages.core.runs.results import Results
 
-SHOWN = 3  # missing cells written out in the table; the tooltip names all of them
+SHOWN = 3  # missing cells written out in a note; the tooltip names all of them
 
 
 def _missing(runs: list[dict], key: str, tasks: list[str]) -> list[str]:
@@ -22,28 +23,47 @@ def _missing(runs: list[dict], key: str, tasks: list[str]) -> list[str]:
     return [f"A[{step},{i}]" for step, i in sorted(cells)]
 
 
-def _cell(entry: dict[str, Any], runs: list[dict], key: str, tasks: list[str]) -> Cell:
+def _cell(entry: dict[str, Any], runs: list[dict], key: str, tasks: list[str], mark: str) -> Cell:
     mean, std = entry["mean"], entry["std"]
     if mean is None:
         names = _missing(runs, key, tasks)
-        if not names:
-            return Cell("–", "not defined for a single task", marks="missing")
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        text = f"missing: cells {', '.join(names[:SHOWN])}{more}"
-        return Cell(text, f"not measured: {', '.join(names)}", marks="missing")
+        tip = f"not measured: {', '.join(names)}" if names else "not defined for a single task"
+        return Cell("–", tip, marks="missing")
     seeds = "\n".join(f"seed {run['seed']}: {run['metrics'][key]['value']:.2f}" for run in runs)
     if std is None:
-        return Cell(f"{mean:.2f}", seeds)
+        return Cell(f"{mean:.2f}", seeds, marks=mark)
     spread = half_width(std, len(runs))
-    return Cell(f"{mean:.2f} ± {spread:.2f}", f"{seeds}\nstandard deviation {std:.2f}")
+    return Cell(f"{mean:.2f} ± {spread:.2f}", f"{seeds}\nstandard deviation {std:.2f}", marks=mark)
+
+
+def _gaps(results: Results, keys: list[str]) -> list[tuple[str, str, str]]:
+    """Notes on metrics that are missing; methods that lack the same cells stand together."""
+    grouped: dict[str, list[str]] = {}
+    for method in results.methods:
+        runs = [run for run in results.metrics["runs"] if run["method"] == method]
+        lacking: dict[tuple[str, ...], list[str]] = {}
+        for key in keys:
+            if cells := tuple(_missing(runs, key, results.order(method))):
+                lacking.setdefault(cells, []).append(key)
+        if lacking:
+            parts = [f"{', '.join(found)} ({_listed(cells)})" for cells, found in lacking.items()]
+            text = f"Missing, as these cells were not measured: {'; '.join(parts)}."
+            grouped.setdefault(text, []).append(results.label(method))
+    return [(", ".join(methods), text, "") for text, methods in grouped.items()]
+
+
+def _listed(cells: tuple[str, ...]) -> str:
+    more = f" and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
+    return ", ".join(cells[:SHOWN]) + more
 
 
 def _name(results: Results, method: str) -> Cell:
     """The method, marked where people decided something of it."""
     tasks = dict.fromkeys(edit.task for edit in results.edits if edit.run == method)
+    label = results.label(method)
     if not tasks:
-        return Cell(method)
-    return Cell(f"{method} †", f"rests on edits of {', '.join(tasks)}")
+        return Cell(label, method if label != method else "")
+    return Cell(f"{label} †", f"rests on edits of {', '.join(tasks)}")
 
 
 def section(results: Results) -> Section:
@@ -52,11 +72,16 @@ def section(results: Results) -> Section:
     # JSON keys are sorted; the formulas' own order groups what belongs together.
     keys = sorted(found["definitions"], key=[*FORMULAS, *found["definitions"]].index)
     entries = {entry["method"]: entry for entry in found["summary"]}
+    means = {key: {m: _half(entries[m], key) for m in results.methods} for key in keys}
+    found_marks = {key: marks(means[key], lowest=key == "forgetting") for key in keys}
     rows: list[list[Cell | str]] = []
-    for method in results.methods:
+    for entry in ranked(results.comparison["methods"]):
+        method = entry["name"]
         runs = [run for run in found["runs"] if run["method"] == method]
         tasks, found_in = results.order(method), entries[method]["metrics"]
-        cells = [_cell(found_in[key], runs, key, tasks) for key in keys]
+        cells = [
+            _cell(found_in[key], runs, key, tasks, found_marks[key].get(method, "")) for key in keys
+        ]
         rows.append([_name(results, method), *cells])
     several = any(len(entry["seeds"]) > 1 for entry in entries.values())
     caption = (
@@ -67,8 +92,10 @@ def section(results: Results) -> Section:
     table = Table(
         ["Method", *keys],
         rows,
-        f"{caption} Higher is better, save for forgetting. A metric of which a cell was not "
-        "measured is missing, never computed from fewer cells.",
+        f"{caption} Higher is better, save for forgetting. Bold: the best continual learner"
+        + ("; underlined: those within its interval" if several else "")
+        + ". A metric of which a cell was not measured is missing, never computed from fewer "
+        "cells.",
         name="metrics",
     )
     meanings = Definitions(
@@ -81,4 +108,12 @@ def section(results: Results) -> Section:
         "A[t,i] is the score on task i after step t, of N steps; step 0 is the pretrained "
         "backbone. Papers use one name for different formulas, so each has its own key here."
     )
-    return Section("metrics", "Metrics", lead, [table, meanings])
+    gaps = _gaps(results, keys)
+    notes = [Definitions(gaps)] if gaps else []
+    return Section("metrics", "Metrics", lead, [table, *notes, Fold("What they mean", [meanings])])
+
+
+def _half(entry: dict[str, Any], key: str) -> dict[str, float | None]:
+    mean, std = entry["metrics"][key]["mean"], entry["metrics"][key]["std"]
+    half = None if std is None else half_width(std, len(entry["seeds"]))
+    return {"mean": mean, "half_width": half}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stages.core.base.config import complete, leaves, schema
-from stages.core.report.page import Cell, Section, Table
+from stages.core.report.page import Block, Cell, Section, Table
 from stages.core.runs.results import Results
 
 # Parts of the configuration that decide what the method does; the rest says on what and where.
@@ -127,9 +127,10 @@ def _edits(results: Results) -> Table:
 
 def section(results: Results) -> Section:
     """Summary of the configuration and its differences from the paper's."""
-    blocks = [_summary(results), _switches(results)]
-    if results.config.get("variants"):
-        blocks.append(_variants(results))
+    blocks: list[Block] = [_summary(results)]
     if results.edits:
         blocks.append(_edits(results))
+    blocks.append(_switches(results))
+    if results.config.get("variants"):
+        blocks.append(_variants(results))
     return Section("run", "The run", "What was trained on what, and under which switches.", blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from stages.core.report.page import Note, Section, Table
+from stages.core.report.page import Fold, Note, Section, Table
 from stages.core.runs.results import Results
 
 TOLERANCE = 0.05  # methods whose mean counts differ by more are not compared without a remark
@@ -33,9 +33,9 @@ def section(results: Results) -> Section:
     rows = []
     for method, by_task in counts.items():
         shown = [f"{by_task[task]:,.0f}" if task in by_task else "–" for task in results.tasks]
-        rows.append([method, *shown, f"{fmean(by_task.values()):,.0f}"])
+        rows.append([results.label(method), *shown, f"{fmean(by_task.values()):,.0f}"])
     table = Table(
-        ["Trained as", *results.tasks, "Mean"],
+        ["Trained as", *map(results.task, results.tasks), "Mean"],
         rows,
         "Parameters that learn at each task, mean over seeds. A variant that changes nothing about "
         "training uses the experts of its method and has no row of its own.",
@@ -52,4 +52,5 @@ def section(results: Results) -> Section:
         "comparison at equal size)."
     )
     lead = "A comparison is fair only between methods that train about as many parameters."
-    return Section("parameters", title, lead, [table, *([Note(verdict)] if len(means) > 1 else [])])
+    note = [Note(verdict)] if len(means) > 1 else []
+    return Section("parameters", title, lead, [*note, Fold("By method and task", [table])])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages.core.report.page import Block, Picture, Section, Table
-from stages.core.report.style import COLOURS, as_svg, category_ticks, new_figure
+from stages.core.report.page import Block, Cell, Picture, Section, Table
+from stages.core.report.svg import Canvas, Scale, width_of, x_axis
 from stages.core.runs.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def readable(seconds: float) -> str:
@@ -19,28 +16,31 @@ def readable(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
 
 
-@as_svg
-def draw(rules: list[dict[str, Any]]) -> Figure:
+def draw(rules: list[dict[str, Any]]) -> Canvas:
     """Total minutes of each rule's jobs."""
+    left, bottom = 10 + max(width_of(entry["rule"]) for entry in rules), 8 + 22 * len(rules)
+    canvas = Canvas(left + 620, bottom + 38)
     totals = [entry["total"] / 60 for entry in rules]
-    figure, axes = new_figure(8.5, 0.3 * len(rules) + 0.6)
-    panel = axes[0, 0]
-    panel.barh(range(len(rules)), totals, 0.62, color=COLOURS["vision"])
-    for y, total in enumerate(totals):
-        panel.text(total, y, f"  {readable(60 * total)}", va="center")
-    category_ticks(panel, [entry["rule"] for entry in rules])
-    panel.set_xlim(0, 1.12 * max(totals) or 1)
-    panel.set_xlabel("minutes, all jobs of the rule together")
-    panel.spines["left"].set_visible(False)
-    panel.tick_params(axis="y", length=0)
-    return figure
+    scale = Scale(0, max(totals) or 1, left, left + 530)
+    x_axis(canvas, scale, 4, bottom, "minutes, all jobs of the rule together")
+    for i, (entry, total) in enumerate(zip(rules, totals, strict=True)):
+        y = 8 + 22 * i
+        canvas.text(left - 8, y + 8, entry["rule"], "", "end")
+        canvas.rect(left, y, scale(total) - left, 16, "blue")
+        canvas.text(scale(total) + 8, y + 8, readable(entry["total"]), "small")
+    return canvas
+
+
+def time_cell(seconds: float) -> Cell:
+    """Seconds for people, and as a number to sort by."""
+    return Cell(readable(seconds), value=seconds)
 
 
 def _table(rules: list[dict[str, Any]]) -> Table:
-    rows = []
+    rows: list[list[Cell | str]] = []
     for entry in rules:
         peak = "–" if entry["peak_mib"] is None else f"{entry['peak_mib']:.0f}"
-        shown = [readable(entry[key]) for key in ("total", "median", "longest")]
+        shown = [time_cell(entry[key]) for key in ("total", "median", "longest")]
         rows.append([entry["rule"], str(entry["jobs"]), *shown, peak])
     return Table(
         ["Rule", "Jobs", "Total", "Median", "Longest", "Peak memory (MiB)"],
@@ -57,5 +57,8 @@ def section(results: Results) -> Section:
     if not rules:
         return Section("runtimes", title, "Absent: no benchmark files among the inputs.")
     caption = "Where the time goes, by rule (= stage of the pipeline)."
-    blocks: list[Block] = [Picture(draw(rules), caption, "Run times per rule"), _table(rules)]
+    blocks: list[Block] = [
+        Picture(draw(rules), caption, "Run times per rule", name="run_times"),
+        _table(rules),
+    ]
     return Section("runtimes", title, "Times of the jobs that made these results.", blocks)

@@ -1,38 +1,46 @@
 """The report's sections, one module each: numbers in, tables and pictures with captions out.
 
-``page`` is the vocabulary of the page, ``style`` the look of pictures, ``results`` the reading of
-artefacts. To add a section, write a module with ``section(results) -> Section`` and list it here.
+``page`` is the vocabulary of the page, ``svg`` that of pictures, ``style`` has the colours. To add
+a section, write a module with ``section(results) -> Section`` and list it here.
 """
 
 from stages.core.report import (
     activation,
     comparison,
     evolution,
+    examples,
     losses,
     matrices,
     metrics,
     overview,
     parameters,
+    result,
+    robust,
     routing,
     runtimes,
     sensitivity,
+    training,
     tree,
 )
 
 SECTIONS = (
-    overview.section,
+    result.section,
     comparison.section,
-    metrics.section,
     matrices.section,
-    matrices.unparsed_section,
-    parameters.section,
+    metrics.section,
+    examples.section,
+    training.section,
+    routing.section,
+    robust.section,
+    activation.section,
+    losses.section,
     sensitivity.section,
     evolution.budget_section,
     evolution.section,
-    routing.section,
-    activation.section,
-    losses.section,
     tree.section,
+    matrices.unparsed_section,
+    parameters.section,
     runtimes.section,
+    overview.section,
 )
-"""In the order of the page."""
+"""In the order of the page; the first has the first screen for itself."""

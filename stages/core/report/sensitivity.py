@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.core.report.page import Block, Picture, Section, Table
-from stages.core.report.slot_grid import draw_grid, slot_arrays
-from stages.core.report.style import SCALE, TOWER_TITLES, as_svg
+from stages.core.report.page import Block, Picture, Section, Table, folded
+from stages.core.report.slot_grid import TOWER_TITLES, draw_grid, slot_arrays
+from stages.core.report.svg import Canvas
 from stages.core.runs.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def relative_scores(profiles: dict[str, list[dict]]) -> dict[tuple[str, str], np.ndarray]:
@@ -28,17 +25,9 @@ def relative_scores(profiles: dict[str, list[dict]]) -> dict[tuple[str, str], np
     return {kind: array / largest[kind[0]][:, None] for kind, array in grid.items()}
 
 
-@as_svg
-def draw(profiles: dict[str, list[dict]]) -> Figure:
+def draw(profiles: dict[str, list[dict]], label: Callable[[str], str] = str) -> Canvas:
     """Heat map of relative slot scores."""
-    return draw_grid(
-        relative_scores(profiles),
-        list(profiles),
-        "relative norm",
-        cmap=SCALE,
-        vmin=0,
-        vmax=1,
-    )
+    return draw_grid(relative_scores(profiles), list(map(label, profiles)), "largest slot")
 
 
 def _noise(rows: list[dict]) -> str:
@@ -47,14 +36,14 @@ def _noise(rows: list[dict]) -> str:
     return f"{median(shares):.1f}%" if shares else "–"
 
 
-def _steadiness(profiles: dict[str, list[dict]], scope: str) -> Table:
+def _steadiness(profiles: dict[str, list[dict]], scope: str, label: Callable[[str], str]) -> Table:
     """Sample count, loss and relative standard error per tower, so that noise is visible."""
     towers = list(dict.fromkeys(row["tower"] for rows in profiles.values() for row in rows))
     table = []
     for task, rows in profiles.items():
         shares = [_noise([row for row in rows if row["tower"] == tower]) for tower in towers]
         size, loss = rows[0]["n_samples"], rows[0]["mean_loss"]
-        table.append([task, str(size), f"{loss:.3f}", *shares])
+        table.append([label(task), str(size), f"{loss:.3f}", *shares])
     errors = [f"Median error, {TOWER_TITLES.get(m, m).lower()}" for m in towers]
     return Table(
         ["Task", "Samples", "Mean loss (nats/token)", *errors],
@@ -70,16 +59,24 @@ def section(results: Results) -> Section:
     title = "Slot sensitivity"
     if not results.profiles:
         return Section("sensitivity", title, "Absent: no gradient profiles among the inputs.")
-    blocks: list[Block] = []
-    for k, (scope, profiles) in enumerate(results.profiles.items()):
-        caption = (
-            "Gradient norm of every slot on the pretrained backbone, before any training. Rows: "
-            "tasks in stream order; columns: blocks from input to output. Darker: more sensitive; "
-            "each task and tower is scaled by its own largest slot, so compare along a row."
+    caption = (
+        "Gradient norm of every slot on the pretrained backbone, before any training. Rows: "
+        "tasks in stream order; columns: blocks from input to output. The more a cell stands out, "
+        "the more sensitive is the slot; each task and tower is scaled by its own largest slot, so "
+        "compare along a row."
+    )
+    pictures: list[Block] = [
+        Picture(
+            draw(profiles, results.task),
+            "" if k else caption,
+            f"Heat map of slot sensitivity by task, {scope}",
+            str(scope),
+            "" if k else "sensitivity",
         )
-        alt = f"Heat map of slot sensitivity by task, {scope}"
-        blocks.append(Picture(draw(profiles), caption, alt, str(scope), folded=k > 0))
+        for k, (scope, profiles) in enumerate(results.profiles.items())
+    ]
+    blocks = folded(pictures, "Other seeds and variants")
     first = next(iter(results.profiles))
-    blocks.append(_steadiness(results.profiles[first], str(first)))
+    blocks.append(_steadiness(results.profiles[first], str(first), results.task))
     lead = "How strongly each task's loss depends on each slot: what the allocation goes by."
     return Section("sensitivity", title, lead, blocks)

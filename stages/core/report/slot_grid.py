@@ -5,16 +5,13 @@ Figures on sensitivity and on allocation share this grid, so that they can be co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
-from stages.core.report.style import TOWER_TITLES, category_ticks, new_figure, plain_frame
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from stages.core.report.svg import WIDTH, Canvas, colour_bar, shortened, width_of
 
 Grid = dict[tuple[str, str], np.ndarray]  # (tower, slot) -> (tasks, blocks), NaN = no such slot
+TOWER_TITLES = {"vision": "Vision encoder", "llm": "Language model"}
+HEIGHT = 15  # of a cell
 
 
 def slot_arrays(rows: dict[str, list[dict]], key: str) -> Grid:
@@ -34,38 +31,54 @@ def slot_arrays(rows: dict[str, list[dict]], key: str) -> Grid:
     return grid
 
 
-def draw_grid(grid: Grid, labels: list[str], bar_label: str | None, **mesh: Any) -> Figure:
-    """Heat maps: towers side by side, slot kinds below each other; optional colour bar."""
+def draw_grid(grid: Grid, labels: list[str], scale: str = "") -> Canvas:
+    """Heat maps of values in 0..1: towers side by side, slot kinds below each other.
+
+    Args:
+        scale: what 1 means; without it the values are 0 or 1, and a last row counts the ones.
+    """
+    counted = not scale
     towers = list(dict.fromkeys(tower for tower, _ in grid))
     slots = list(dict.fromkeys(slot for _, slot in grid))
-    widths = [next(a.shape[1] for (m, _), a in grid.items() if m == tower) for tower in towers]
-    height = len(slots) * (0.21 * len(labels) + 0.55) + 0.2
-    figure, axes = new_figure(
-        11.0, height, len(slots), len(towers), width_ratios=widths, sharey=True
-    )
+    blocks = {tower: array.shape[1] for (tower, _), array in grid.items()}
+    names = [shortened(label) for label in [*labels, *(["in all"] if counted else [])]]
+    left, gap = 10 + max(map(width_of, names)), 24
+    room = WIDTH - left - gap * (len(towers) - 1)
+    w = min(26.0, room / sum(blocks.values()))
+    across = {tower: max(w * blocks[tower], 165) + gap for tower in towers}
+    down = len(names) * HEIGHT + 46
+    canvas = Canvas(left + sum(across.values()), len(slots) * down + 24)
     for r, slot in enumerate(slots):
-        for c, tower in enumerate(towers):
-            panel = axes[r, c]
-            if (tower, slot) not in grid:
-                panel.set_axis_off()
-                continue
-            image = panel.pcolormesh(grid[tower, slot], edgecolors="white", linewidth=0.6, **mesh)
-            _label(panel, f"{TOWER_TITLES.get(tower, tower)} · {slot}", widths[c], labels)
-            if r == len(slots) - 1:
-                panel.set_xlabel("block")
-    if bar_label:
-        bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=25, pad=0.01)
-        bar.set_label(bar_label)
-        bar.outline.set_visible(False)
-    return figure
+        x, y = left, 24 + r * down
+        for i, name in enumerate(names):
+            canvas.text(left - 8, y + (i + 0.5) * HEIGHT, name, "", "end")
+        canvas.text(left - 8, y + len(names) * HEIGHT + 8, "block", "small", "end")
+        for tower in towers:
+            if (tower, slot) in grid:
+                title = f"{TOWER_TITLES.get(tower, tower)} · {slot}"
+                _panel(canvas, grid[tower, slot], title, (x, y), w, counted)
+            x += across[tower]
+    if scale:
+        colour_bar(canvas, left, canvas.height - 14, scale)
+    return canvas
 
 
-def _label(panel: Any, title: str, blocks: int, labels: list[str]) -> None:
-    plain_frame(panel)
-    panel.set_facecolor("#f3f3f3")
-    panel.set_title(title)
-    step = 1 if blocks <= 12 else 2 if blocks <= 32 else 4
-    panel.set_xticks(np.arange(0, blocks, step) + 0.5, range(0, blocks, step))
-    category_ticks(panel, labels)
-    panel.set_yticks(np.arange(len(labels)) + 0.5, labels)
-    panel.set_ylim(len(labels), 0)
+def _panel(
+    canvas: Canvas,
+    values: np.ndarray,
+    title: str,
+    corner: tuple[float, float],
+    w: float,
+    counted: bool,
+) -> None:
+    (x, y), (tasks, blocks) = corner, values.shape
+    canvas.text(x, y - 11, title, "bold")
+    canvas.cells(values, x, y, (w, HEIGHT))
+    if counted:
+        for block, count in enumerate(np.nansum(values > 0, axis=0)):
+            place = (x + (block + 0.5) * w, y + (tasks + 0.5) * HEIGHT)
+            canvas.text(*place, str(count), "tiny" if w < 14 else "small", "middle")
+    bottom = y + (tasks + counted) * HEIGHT + 8
+    step = next(k for k in (1, 2, 4, 8, 16, 32) if k * w >= 16 or k == 32)
+    for block in range(0, blocks, step):
+        canvas.text(x + (block + 0.5) * w, bottom, str(block), "small", "middle")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from stages.core.base.errors import InputError
-from stages.core.report.page import Block, Cell, Picture, Section, Table
-from stages.core.report.style import as_svg, new_figure
+from stages.core.report.page import Block, Cell, Picture, Section, Table, folded
+from stages.core.report.svg import Canvas, width_of
 from stages.core.runs.results import Results
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-STEP = 1.15  # inches from a parent to its children
+STEP, LINE = 110, 36  # pixels from a parent to its children, and from one task to the next
 
 
 def walk(transfers: dict[str, dict]) -> list[tuple[str, int]]:
@@ -40,38 +37,32 @@ def walk(transfers: dict[str, dict]) -> list[tuple[str, int]]:
     return visited
 
 
-@as_svg
-def draw(transfers: dict[str, dict]) -> Figure:
+def draw(transfers: dict[str, dict], label: Callable[[str], str] = str) -> Canvas:
     """Tree from left to right, one line per task, the mean loss on each edge."""
     nodes = walk(transfers)
     numbers = {task: i for i, task in enumerate(transfers, 1)}
-    row = {task: y for y, (task, _) in enumerate(nodes)}
-    depth = dict(nodes)
-    width = STEP * max(depth.values()) + 0.4 + 0.085 * max(map(len, transfers))
-    figure, axes = new_figure(max(width, 3.0), 0.42 * len(nodes) + 0.1)
-    panel = axes[0, 0]
-    panel.set_axis_off()
-    for task, _ in nodes:
-        x, y = STEP * depth[task], row[task]
+    places = {task: (20 + STEP * d, 22 + LINE * i) for i, (task, d) in enumerate(nodes)}
+    ends = [places[task][0] + 24 + width_of(label(task)) for task in transfers]
+    canvas = Canvas(max(*ends, 300), LINE * len(nodes) + 8)
+    for task, (x, y) in places.items():
         parent = transfers[task]["parent"]
         if parent is not None:
-            corner = STEP * depth[parent]
-            panel.plot([corner, corner, x], [row[parent], y, y], color="#8a8a8a", zorder=1)
+            corner, above = places[parent]
+            canvas.line([(corner, above), (corner, y), (x, y)], "pale")
             loss = f"{transfers[task]['losses'][parent]:.2e}"
-            panel.text((corner + x) / 2, y - 0.1, loss, ha="center", va="bottom", fontsize=7.5)
-        panel.plot([x], [y], "o", markersize=15, color="#0072B2", zorder=2)
-        panel.text(x, y + 0.02, str(numbers[task]), color="white", ha="center", va="center")
-        panel.text(x + 0.2, y, task, va="center")
-    panel.set_xlim(-0.2, max(width, 3.0) - 0.2)
-    panel.set_ylim(len(nodes) - 0.5, -0.5)
-    return figure
+            canvas.text((corner + x) / 2, y - 9, loss, "small", "middle")
+    for task, (x, y) in places.items():
+        canvas.dot(x, y, "blue", radius=11)
+        canvas.text(x, y, str(numbers[task]), "onblue", "middle")
+        canvas.text(x + 18, y, label(task))
+    return canvas
 
 
-def _losses(transfers: dict[str, dict], scope: str) -> Table:
+def _losses(transfers: dict[str, dict], scope: str, label: Callable[[str], str]) -> Table:
     tasks = list(transfers)
     rows: list[list[Cell | str]] = []
     for task, transfer in transfers.items():
-        row: list[Cell | str] = [task]
+        row: list[Cell | str] = [label(task)]
         for earlier in tasks[:-1]:
             loss = transfer["losses"].get(earlier)
             chosen = earlier == transfer["parent"]
@@ -79,7 +70,7 @@ def _losses(transfers: dict[str, dict], scope: str) -> Table:
             row.append(Cell(text, "chosen as parent" if chosen else "", marks="chosen" * chosen))
         rows.append(row)
     return Table(
-        ["New task", *tasks[:-1]],
+        ["New task", *map(label, tasks[:-1])],
         rows,
         f"Mean reconstruction loss of a new task's rows (row) under each earlier task's "
         f"autoencoder (column), {scope}. Bold: the parent.",
@@ -115,7 +106,7 @@ def section(results: Results) -> Section:
     title = "Parent tree"
     if not results.transfers:
         return Section("tree", title, "Absent: no transfers among the inputs.")
-    blocks: list[Block] = []
+    pictures: list[Block] = []
     for k, (scope, transfers) in enumerate(results.transfers.items()):
         longest = 1 + max(depth for _, depth in walk(transfers))
         caption = (
@@ -124,10 +115,12 @@ def section(results: Results) -> Section:
             "tasks, so that many trainings must follow each other; others run side by side."
         )
         alt = f"Tree of parent experts, {scope}, longest branch {longest}"
-        blocks.append(Picture(draw(transfers), caption, alt, str(scope), folded=k > 0))
+        canvas = draw(transfers, results.task)
+        pictures.append(Picture(canvas, caption, alt, str(scope), "" if k else "parents"))
+    blocks = folded(pictures, "Other seeds and variants")
     scope, transfers = next(iter(results.transfers.items()))
     if len(transfers) > 1:
-        blocks.append(_losses(transfers, str(scope)))
+        blocks.append(_losses(transfers, str(scope), results.task))
     blocks += _weighed(results)
     lead = "Each expert is trained beside the frozen expert of the most similar earlier task."
     return Section("tree", title, lead, blocks)

@@ -8,6 +8,7 @@ from stages.core.backbone import quantization
 from stages.core.base.config import UNTRACKED
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_decision
+from stages.core.runs.run_sheet import labels_of
 from stages.core.runs.runs import Runs
 from stages.core.runs.stage_table import STAGES
 from stages.core.training.batches import micro_batch_size
@@ -16,7 +17,7 @@ from stages.methods.registry import names
 
 
 def check_runs(runs: Runs) -> None:
-    """Check names, variants, folders, batches and manifests.
+    """Check names, variants, folders, batches, manifests and labels.
 
     Raises:
         InputError: names the key, what came and what is allowed.
@@ -40,6 +41,7 @@ def check_runs(runs: Runs) -> None:
             raise unknown("task", task, config["tasks"], "training.per_task")
     for task in config["tasks"]:
         runs.manifest(task)
+    labels_of(runs)
 
 
 def _check_run(runs: Runs, name: str) -> None:

@@ -16,6 +16,7 @@ from stages.core.base.errors import InputError, unknown
 from stages.core.base.reading import read_object, reading
 from stages.core.evaluation.routing_quality import Routed, read_routes
 from stages.core.runs.edited import Edit
+from stages.core.runs.examples import Examples
 from stages.core.runs.run_sheet import RunSheet
 from stages.core.runs.runs import split_scope
 from stages.core.runs.stage_table import STAGES, rule_of
@@ -58,6 +59,9 @@ class Results:
     edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
+    examples: Examples | None = None
+    robust: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:
         """Put routes in the order of the methods."""
@@ -75,6 +79,14 @@ class Results:
     def order(self, name: str) -> list[str]:
         """The tasks in the order in which this method or variant learnt them."""
         return orders_of(self.config).get(name, self.tasks)
+
+    def task(self, name: str) -> str:
+        """How people call a task."""
+        return self.labels.get("tasks", {}).get(name, name)
+
+    def label(self, name: str) -> str:
+        """How people call a method or variant."""
+        return self.labels.get("methods", {}).get(name, name)
 
     @property
     def seeds(self) -> list[int]:
@@ -118,6 +130,7 @@ def read_results(sheet: RunSheet, scores: Path, metrics: Path, *artefacts: str) 
         made_by=metadata(scores).get("provenance") or {},
         routes=read_all_routes(sheet),
         benchmarks=read_benchmarks(sheet),
+        labels=sheet.labels,
         **found,
     )
 
@@ -189,6 +202,15 @@ def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]
         if mine:
             found[run.name, run.seed] = mine
     return found
+
+
+def read_robust(sheet: RunSheet) -> dict[tuple[str, int], dict]:
+    """What ``cmit robust`` wrote into the folders of runs, by (run, seed)."""
+    files = {
+        (run.name, run.seed): sheet.root / f"seed{run.seed}/{run.name}/robust.json"
+        for run in sheet.runs
+    }
+    return {place: read_json("robust", file) for place, file in files.items() if file.is_file()}
 
 
 def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:

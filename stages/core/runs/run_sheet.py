@@ -36,6 +36,7 @@ def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
         "stream": runs.config["stream"],
         "root": root,
         "tasks": runs.config["tasks"],
+        "labels": labels_of(runs),
         "config": settings_of(runs.config),
         "runs": [
             {
@@ -47,6 +48,31 @@ def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
             }
             for scope, run in runs.scopes
         ],
+    }
+
+
+def labels_of(runs: Runs) -> dict[str, dict[str, str]]:
+    """What tables and pictures call tasks and methods, where that is not their name.
+
+    Raises:
+        InputError: two tasks have the same label, or one has the name of another as its label.
+    """
+    tasks = {
+        task: runs.manifest(task).content.get("label") or task for task in runs.config["tasks"]
+    }
+    for task, label in tasks.items():
+        if same := [other for other in tasks if other != task and tasks[other] == label]:
+            raise InputError(
+                f"manifests of {task} and {same[0]}: both have the label {label!r}; change one."
+            )
+    methods = {
+        name: runs.method(name).label
+        for name in runs.config["methods"]
+        if runs.methods[name] == name  # a variant goes by its name
+    }
+    return {
+        kind: {name: label for name, label in found.items() if label != name}
+        for kind, found in {"tasks": tasks, "methods": methods}.items()
     }
 
 
@@ -91,6 +117,7 @@ class RunSheet:
         content = read_json("runs", path)
         self.path, self.config = Path(path), content["config"]
         self.stream, self.tasks = content["stream"], content["tasks"]
+        self.labels: dict[str, dict[str, str]] = content.get("labels", {})
         self.root = Path(os.path.normpath(self.path.parent / content["root"]))
         self.runs = [
             Run(

@@ -73,12 +73,9 @@ def read_samples(sheet: RunSheet, run: Run, task: str) -> list[Sample]:
 
 
 def _scores(path: Any, run: Run, task: str) -> dict[tuple[str, int], dict[str, Any]]:
-    import pyarrow.compute as pc
-
-    mine = {"run": run.name, "seed": run.seed, "task": task}
-    table = artifacts.read_table("sample_scores", path)
-    for column, value in mine.items():
-        table = table.filter(pc.equal(table[column], value))
+    mine = [("run", "=", run.name), ("seed", "=", run.seed), ("task", "=", task)]
+    columns = ["sample_id", "step", "score", "parsed"]
+    table = artifacts.read_table("sample_scores", path, columns, mine)
     return {(row["sample_id"], row["step"]): row for row in table.to_pylist()}
 
 
@@ -128,17 +125,30 @@ def find_samples(sheet: RunSheet, run: Run, task: str, where: str) -> tuple[list
     """
     if task not in run.tasks:
         raise unknown("task", task, run.tasks, f"{sheet.path}: {run.name}")
-    if where == "misrouted" and "router" not in run.artefacts:
+    if where not in kinds_of(run):
         raise InputError(f"{run.name} has no routers, so no sample can be misrouted.")
     samples = read_samples(sheet, run, task)
+    return [sample for sample in samples if where in what_became(sample, run, task)], len(samples)
+
+
+def kinds_of(run: Run) -> list[str]:
+    """What samples of a run can be: without routers none is misrouted."""
+    return [kind for kind in WHERE if kind != "misrouted" or "router" in run.artefacts]
+
+
+def what_became(sample: Sample, run: Run, task: str) -> list[str]:
+    """The kinds of ``WHERE`` that hold of a sample of the task."""
+    course = course_of(sample, run, task)
+    return [kind for kind in kinds_of(run) if WHERE[kind][1](course)]
+
+
+def course_of(sample: Sample, run: Run, task: str) -> Course:
+    """The course of a sample of the task; some methods do not answer after every step.
+
+    Raises:
+        InputError: no answer before or after its task was learnt.
+    """
     number = run.tasks.index(task) + 1
-    holds = WHERE[where][1]
-    return [s for s in samples if holds(_course(s, task, number))], len(samples)
-
-
-def _course(sample: Sample, task: str, number: int) -> Course:
-    """The course of a sample of the task that was learnt in this place; some methods do not
-    answer after every step."""
     before = [step for step in sample.steps if step < number]
     after = [step for step in sample.steps if step >= number]
     if not before or not after:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -131,7 +132,8 @@ class Phases:
         rows: Dataset,
         **changes: Any,
     ) -> list[list[float]]:
-        """One phase; returns the loss history ``[[step, loss], ...]``.
+        """One phase; returns its history, ``[step, loss, gradient norm]`` of every logged step: the
+        mean loss up to it, and the norm at it before clipping (NaN if nothing is clipped).
 
         Args:
             loss: batch (a dict of tensors) -> scalar.
@@ -214,8 +216,8 @@ class Phases:
                 f"task {self.task}: the checkpoint of step {trainer.state.global_step} is saved in "
                 f"{folder}. Start the job again, and it goes on from there."
             )
-        logs = trainer.state.log_history
-        return [[entry["step"], entry["loss"]] for entry in logs if "loss" in entry]
+        logs = (entry for entry in trainer.state.log_history if "loss" in entry)
+        return [[log["step"], log["loss"], log.get("grad_norm", math.nan)] for log in logs]
 
     def _collate(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
         leave_signals()

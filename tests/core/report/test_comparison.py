@@ -12,9 +12,10 @@ from stages.core.base.errors import InputError
 from stages.core.costs.comparison import KEYS, published, sources
 from stages.core.costs.measured import comparable, costs_of, kept_states, remarks
 from stages.core.evaluation.paired import difference, sign_flip_test
-from stages.core.report.comparison_plots import spread
 from stages.core.report.markdown import markdown
 from stages.core.report.page import Cell, Definitions, Section, Table
+from stages.core.report.ranking import marks, ranked
+from stages.core.report.svg import spread
 from stages.core.runs.results import Results, Scope, read_published
 from stages.methods import registry as methods
 
@@ -170,8 +171,9 @@ def test_a_method_that_trains_on_keeps_the_size_of_the_first_task():
 
 
 def test_published_numbers_stand_in_columns_of_their_own():
-    row = {"metric": "AVG", "method": "O-LoRA", "Average": "58.79"}
-    reference = {"metric": "reference", "method": "Zero-shot", "Average": "46.62"}
+    tasks = dict.fromkeys(TASKS, "50")
+    row = {"metric": "AVG", "method": "O-LoRA", **tasks, "Average": "58.79"}
+    reference = {"metric": "reference", "method": "Zero-shot", **tasks, "Average": "46.62"}
     run = results(published=[row, reference])
     shown = {
         (name, key): published(run, name, key)
@@ -186,7 +188,8 @@ def test_published_numbers_stand_in_columns_of_their_own():
 
 def published_table(folder, **changes):
     """A published table of one row, and a backbone of the kind internvl."""
-    row = {"metric": "Last", "method": "MoELoRA", "Average": "52.06", "backbone": "internvl"}
+    row = {"metric": "Last", "method": "MoELoRA", **dict.fromkeys(TASKS, "52")}
+    row |= {"Average": "52.06", "backbone": "internvl"}
     row |= {"source": "Some paper", "differs": "Its prompts."} | changes
     (folder / "t.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
     (folder / "config.json").write_text('{"model_type": "internvl"}')
@@ -216,14 +219,34 @@ def test_shipped_results_are_of_shipped_streams_and_name_their_source(table):
                 assert sum(cells) / len(cells) == pytest.approx(float(row["Average"]), abs=0.011)
 
 
+def test_published_numbers_of_other_tasks_are_not_shown():
+    row = {"metric": "AVG", "method": "O-LoRA", "elsewhere": "50", "Average": "58.79"}
+    assert published(results(published=[row]), "o_lora", "avg") is None
+
+
 def test_labels_keep_their_order_and_their_distance():
-    places = spread({"low": 0.0, "high": 10.0, "middle": 9.9, "lower": 9.8}, (0.0, 10.0))
-    assert [name for name, _ in places] == ["high", "middle", "lower", "low"]
-    heights = [y for _, y in places]
-    assert all(
-        above - below >= 2 - 1e-9 for above, below in zip(heights, heights[1:], strict=False)
-    )
-    assert min(heights) >= 0 and max(heights) <= 10
+    places = spread({"low": 0.0, "high": 10.0, "middle": 9.9, "lower": 9.8}, (0.0, 10.0), 2)
+    assert places == [("low", 0.0), ("lower", 6.0), ("middle", 8.0), ("high", 10.0)]
+    tight = spread({"a": 5.0, "b": 5.0, "c": 5.0}, (4.0, 6.0), 20)
+    assert tight == [("a", 4.0), ("b", 5.0), ("c", 6.0)]
+
+
+def mean(value: float | None, half: float | None = None) -> dict:
+    return {"mean": value, "half_width": half}
+
+
+def test_the_best_and_those_within_its_interval_are_marked():
+    values = {"a": mean(50, 3), "b": mean(47.5, 9), "c": mean(46, 9), "joint": mean(90, 1)}
+    assert marks(values | {"d": mean(None)}) == {"a": "best", "b": "near"}
+    assert marks(values, lowest=True) == {"c": "best", "b": "near", "a": "near"}
+    assert marks({"a": mean(1), "zero_shot": mean(2)}) == {}  # nothing to be better than
+
+
+def test_methods_stand_by_their_last_score():
+    methods = [
+        {"name": n, "metrics": {"last": mean(v)}} for n, v in (("x", None), ("y", 1), ("z", 2))
+    ]
+    assert [entry["name"] for entry in ranked(methods)] == ["z", "y", "x"]
 
 
 def test_markdown_of_a_section():

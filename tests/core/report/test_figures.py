@@ -1,6 +1,7 @@
 """The numbers behind the report's tables and pictures, against hand computations."""
 
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from stages.core.report.overview import differences
 from stages.core.report.runtimes import readable
 from stages.core.report.sensitivity import relative_scores
 from stages.core.report.slot_grid import slot_arrays
-from stages.core.report.style import as_svg, colour_of, new_figure
+from stages.core.report.style import INKS, LEVELS, css, level_of
+from stages.core.report.svg import Canvas, Scale, around
 from stages.core.runs.results import Results, Scope
 from tests.helpers.routing import NAN, RUN, TASKS, routed
 
@@ -129,7 +131,8 @@ def training(**counts: list[int]) -> Results:
 
 
 def test_unequal_parameter_counts_are_remarked_on():
-    table, note = parameters.section(training(big=[106, 106], small=[99, 101])).blocks
+    note, fold = parameters.section(training(big=[106, 106], small=[99, 101])).blocks
+    (table,) = fold.blocks
     assert [[cell.text for cell in row] for row in table.cells()] == [
         ["big", "106", "106"],
         ["small", "100", "100"],
@@ -138,7 +141,7 @@ def test_unequal_parameter_counts_are_remarked_on():
 
 
 def test_parameter_counts_within_the_tolerance():
-    _, note = parameters.section(training(big=[105], small=[100])).blocks
+    note, _ = parameters.section(training(big=[105], small=[100])).blocks
     assert "within 5.0%" in note.text
 
 
@@ -188,27 +191,64 @@ def contrast(first: str, second: str) -> float:
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
-def test_score_colours_are_legible_and_grow_darker():
-    pairs = [colour_of(value) for value in range(101)]
-    assert all(contrast(background, ink) >= 4.5 for background, ink in pairs)
-    towards_black = [contrast(background, "#000000") for background, _ in pairs[::10]]
+def test_colours_of_values_are_legible_and_grow_darker():
+    assert all(contrast(*pair) >= 4.5 for pair in zip(LEVELS, INKS, strict=True))
+    towards_black = [contrast(colour, "#000000") for colour in LEVELS]
     assert towards_black == sorted(towards_black, reverse=True)
-    assert colour_of(-3) == colour_of(0) and colour_of(140) == colour_of(100)
+    levels = [level_of(share) for share in (-0.03, 0, 0.5, 1, 1.4)]
+    assert levels == [0, 0, 10, 20, 20] and len(LEVELS) == 21
 
 
-@as_svg
-def labelled(text: str):
-    figure, axes = new_figure(2, 1)
-    axes[0, 0].set_title(text)
-    return figure
+def test_on_a_dark_page_the_scale_is_turned_round():
+    light, dark = css().split("@media (prefers-color-scheme: dark)")
+    assert f"--h0: {LEVELS[0]}; --i0: {INKS[0]};" in light
+    assert f"--h0: {LEVELS[20]}; --i0: {INKS[20]};" in dark and f"--h20: {LEVELS[0]};" in dark
 
 
-def test_pictures_have_equal_bytes_and_no_date():
-    first = labelled("x")
-    assert first == labelled("x") != labelled("y")
-    assert not any(word in first for word in ("dc:date", "dc:creator", "https://", "DTD"))
+def labelled(text: str) -> Canvas:
+    canvas = Canvas(20, 10)
+    canvas.text(1, 2, text, tip=text)
+    canvas.rect(0, 0, 1, 1, "blue", text)
+    return canvas
 
 
-def test_labels_are_text_never_markup_or_formulas():
-    hostile = r"$\frac{1$ </text><script>alert(1)</script>"
-    assert "<script" not in labelled(hostile)
+def test_pictures_are_parts_of_a_page_and_files():
+    assert labelled("x").markup("y") == labelled("x").markup("y") != labelled("z").markup("y")
+    file = ElementTree.fromstring(labelled("x").file("A label"))
+    assert file.tag == "{http://www.w3.org/2000/svg}svg" and file.get("aria-label") == "A label"
+
+
+def test_labels_are_text_never_markup():
+    hostile = """</text><script>alert(1)</script>" onload='x'"""
+    for text in (labelled(hostile).markup(hostile), labelled(hostile).file(hostile)):
+        svg = ElementTree.fromstring(text)
+        assert {element.tag.rpartition("}")[2] for element in svg.iter()} <= {
+            *("svg", "style", "rect", "text", "title")
+        }
+        assert svg.get("aria-label") == hostile and svg.get("onload") is None
+        assert [e.text for e in svg.iter() if e.tag.endswith("title")] == [hostile, hostile]
+
+
+def test_scales_and_their_ticks():
+    scale = Scale(0, 10, 100, 200)
+    assert [scale(v) for v in (0, 2.5, 10, 11)] == [100, 125, 200, 200]
+    assert scale.ticks() == [0, 2, 4, 6, 8, 10]
+    assert Scale(-3, 4, 0, 1).ticks(4) == [-2, 0, 2, 4]
+    log = Scale(1, 100, 0, 200, log=True)
+    assert [log(v) for v in (1, 10, 0)] == pytest.approx([0, 100, 0])
+    assert log.ticks(9) == pytest.approx([1, 2, 5, 10, 20, 50, 100])
+    assert log.ticks(2) == pytest.approx([1, 10, 100])
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([0, 20], (0, 21)),
+        ([-10, 10], (-11, 11)),
+        ([], (0, 1.05)),
+        ([0, 0], (0, 1)),
+        ([5], (4.5, 5.5)),
+    ],
+)
+def test_room_around_values(values, limits):
+    assert around(values) == pytest.approx(limits)
