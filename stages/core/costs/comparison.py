@@ -115,8 +115,10 @@ def last_over_samples(results: Results, name: str) -> float | None:
 
 
 def published(results: Results, name: str, key: str) -> str | None:
-    """A published number for a method where the tasks are those of the table, in its order; those of
-    its references stand under ``last``, where Finetune's is of each task right after learning it.
+    """A published number for a method where the table is of the same tasks in the same order.
+
+    Those of its references stand under ``last``, where Finetune's is of each task right after
+    learning it.
     """
     if not results.published or results.tasks != published_tasks(results.published):
         return None
