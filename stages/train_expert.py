@@ -61,7 +61,7 @@ def train_expert(
     from datasets import Dataset
 
     from stages.core.experts.ranks import budget_of
-    from stages.core.training.phases import Phases
+    from stages.core.training.phases import KIND, Phases
 
     settings = job.config["training"]
     settings = settings | settings["per_task"].get(job.task, {})
@@ -74,6 +74,10 @@ def train_expert(
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
             for name, path in data.items()
         }
+        if settings["prompt_variants"]:
+            for name, table in tables.items():
+                kind = artifacts.task_record(data[name])["kind"]
+                tables[name] = table.add_column(KIND, [kind] * len(table))
     rows = method.rows(tables, job)
     learner = method.prepare(backbone, job, states)
     history = method.fit(learner, job, rows, run)

@@ -30,6 +30,7 @@ TRAINING = {
     "batch_size": 4,
     "micro_batch_size": 2,
     "checkpoint_steps": 2,
+    "prompt_variants": False,
     "per_task": {},
 }
 LIMITS = {"max_new_tokens": 6, "min_new_tokens": 0}

@@ -20,6 +20,7 @@ TRAINING = {
     "batch_size": 4,
     "micro_batch_size": 2,
     "checkpoint_steps": 20,  # a loss is logged every second step
+    "prompt_variants": False,
     "per_task": {},
 }
 CONFIG = {

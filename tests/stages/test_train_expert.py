@@ -39,6 +39,7 @@ def used(**changes):
         "batch_size": 4,
         "micro_batch_size": 2,
         "checkpoint_steps": 2,
+        "prompt_variants": False,
         "per_task": {},
     }
     return {

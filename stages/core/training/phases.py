@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from transformers import TrainingArguments
 
 from stages.core.backbone.prompts import IGNORE, Prompter
 from stages.core.base import distributed, stopping
+from stages.core.data.markers import PLACE
+from stages.core.dmole.rewording import rewordings
 from stages.core.training.batches import micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
 from stages.core.training.loader import leave_signals
@@ -22,14 +26,39 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def examples(rows: Dataset, prompter: Prompter) -> Dataset:
-    """Rows with ids, labels and lengths; images are opened when a batch needs them."""
+KIND = "task_kind"  # column of rows that may be asked in other words
+Row = dict[str, Any]
 
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        ids, labels = prompter.training_ids(row)
+
+def examples(
+    rows: Dataset, prompter: Prompter, ask: Callable[[Row], Row] = lambda row: row
+) -> Dataset:
+    """Rows with ids, labels and lengths, of what ``ask`` makes of each; images are opened when a
+    batch needs them."""
+
+    def encode(row: Row) -> Row:
+        ids, labels = prompter.training_ids(ask(row))
         return {"input_ids": ids, "labels": labels, "length": len(ids)}
 
-    return rows.map(encode, remove_columns=["turns", "references", "choices", "box"], desc="tokens")
+    unused = {"turns", "references", "choices", "box", KIND} & set(rows.column_names)
+    return rows.map(encode, remove_columns=sorted(unused), desc="tokens")
+
+
+def in_other_words(row: Row, seed: int, epoch: int) -> Row:
+    """A row as it is asked in an epoch: by even chance as it stands, or with its first question in
+    other words. Decided by seed, epoch and sample alone.
+
+    Its column :data:`KIND` says of which kind of task it is. Where images stand among the words,
+    the row keeps them.
+    """
+    import numpy as np
+
+    first, *later = row["turns"]
+    random = np.random.default_rng([seed, epoch, *row["sample_id"].encode()])
+    if PLACE in first["question"] or random.random() < 0.5:
+        return row
+    [question] = rewordings(first["question"], row[KIND], 1, random, mistyped=False)
+    return row | {"turns": [first | {"question": question}, *later]}
 
 
 def with_silent(rows: Dataset, count: int) -> Dataset:
@@ -99,20 +128,29 @@ class Phases:
             InputError: a loss that is not finite.
             Stopped: the job was told to stop; a checkpoint is there.
         """
+        from datasets import concatenate_datasets
+
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
-        args = _arguments(self.settings | changes, self.seed, folder, self.workers)
+        settings = self.settings | changes
+        args = _arguments(settings, self.seed, folder, self.workers)
         silent = -len(rows) % step_rows(args) if distributed.size() > 1 else 0
         with distributed.first_before_others():  # the others find the first one's cache
-            encoded = examples(rows, self.prompter)
-            encoded = with_silent(encoded, silent) if silent else encoded
+            if settings["prompt_variants"]:
+                epochs = range(ceil(args.num_train_epochs))
+                asks = [partial(in_other_words, seed=self.seed, epoch=epoch) for epoch in epochs]
+                encoded = [examples(rows, self.prompter, ask) for ask in asks]
+            else:
+                encoded = [examples(rows, self.prompter)]
+            encoded = [with_silent(part, silent) if silent else part for part in encoded]
         trainer = ExpertTrainer(
             model=Objective(model, loss),
             args=args,
-            train_dataset=encoded,
+            train_dataset=concatenate_datasets(encoded),
             data_collator=self._collate,
             task=self.task,
             silent=silent,
+            parts=len(encoded),
             images=self.prompter.images,
         )
         draw_own_masks(self.seed)

@@ -337,6 +337,7 @@ USED = {
         "batch_size": 6,
         "micro_batch_size": 3,
         "checkpoint_steps": 10,
+        "prompt_variants": False,
         "per_task": {},
     },
 }
