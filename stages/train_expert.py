@@ -70,6 +70,7 @@ def train_expert(
 
     from stages.core.costs.fitting import training_step
     from stages.core.experts.ranks import budget_of
+    from stages.core.training.examples import KIND
     from stages.core.training.phases import Phases, usual_step
 
     settings = job.config["training"]
@@ -94,6 +95,10 @@ def train_expert(
             name: Dataset.from_parquet(str(path), cache_dir=str(checkpoints / "cache"))
             for name, path in data.items()
         }
+        if settings["prompt_variants"]:
+            for name, table in tables.items():
+                kind = artifacts.task_record(data[name])["kind"]
+                tables[name] = table.add_column(KIND, [kind] * len(table))
     rows = method.rows(tables, job)
     learner = method.prepare(backbone, job, states)
     history = method.fit(learner, job, rows, run)

@@ -31,6 +31,7 @@ TRAINING = {
     "micro_batch_size": 2,
     "activation_checkpointing": "auto",
     "checkpoint_steps": 2,
+    "prompt_variants": False,
     "per_task": {},
 }
 LIMITS = {"max_new_tokens": 6, "min_new_tokens": 0}

@@ -22,6 +22,7 @@ TRAINING = {
     "micro_batch_size": 2,
     "activation_checkpointing": "auto",
     "checkpoint_steps": 20,  # a loss is logged every second step
+    "prompt_variants": False,
     "per_task": {},
 }
 CONFIG = {

@@ -41,6 +41,7 @@ def used(**changes):
         "micro_batch_size": 2,
         "activation_checkpointing": "auto",
         "checkpoint_steps": 2,
+        "prompt_variants": False,
         "per_task": {},
     }
     return {

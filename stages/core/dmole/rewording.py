@@ -59,12 +59,18 @@ BOXES = (
 _REFERENT = re.compile(r"<ref>(.*?)</ref>", re.DOTALL)
 
 
-def rewordings(prompt: str, kind: str, count: int, random: np.random.Generator) -> list[str]:
-    """So many other wordings of a prompt of a task of ``kind``; they may repeat."""
-    return [_reworded(prompt, kind, random) for _ in range(count)]
+def rewordings(
+    prompt: str, kind: str, count: int, random: np.random.Generator, *, mistyped: bool = True
+) -> list[str]:
+    """So many other wordings of a prompt of a task of ``kind``; they may repeat.
+
+    Args:
+        mistyped: some have a typing error, which may be in an option or in what a box is asked of.
+    """
+    return [_reworded(prompt, kind, random, mistyped) for _ in range(count)]
 
 
-def _reworded(prompt: str, kind: str, random: np.random.Generator) -> str:
+def _reworded(prompt: str, kind: str, random: np.random.Generator, mistyped: bool) -> str:
     lines = prompt.split("\n")
     at = next((i for i, line in enumerate(lines) if _REFERENT.search(line)), 0)
     before, question, after = lines[:at], lines[at], lines[at + 1 :]
@@ -84,7 +90,7 @@ def _reworded(prompt: str, kind: str, random: np.random.Generator) -> str:
         inner = question[0].lower() + question[1:]
         question = str(random.choice(FRAMES)).replace("{}", inner)
     text = "\n".join(part for part in (*before, question, *after, hint) if part)
-    return _mistyped(text, random) if "typing" in changes else text
+    return _mistyped(text, random) if mistyped and "typing" in changes else text
 
 
 def _with_synonyms(text: str, random: np.random.Generator) -> str:

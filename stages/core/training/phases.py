@@ -20,6 +20,7 @@ from stages.core.base.errors import InputError
 from stages.core.base.halving import halving
 from stages.core.training.batches import MOST, Largest, Step, fitting, micro_batch_size
 from stages.core.training.checkpoints import claim, last_checkpoint
+from stages.core.training.examples import asked_anew, examples, with_silent
 from stages.core.training.tracking import Tracking
 from stages.core.training.trainer import ExpertTrainer, Objective, StopWhenTold, TellProgress
 
@@ -28,42 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MEMORY = "memory.json"  # in the folder of checkpoints
-
-
-ROWS = 1000  # that a process is started for, to tokenise them
-
-
-def examples(rows: Dataset, prompter: Prompter, workers: int = 0) -> Dataset:
-    """Rows with ids, labels and lengths; images are opened when a batch needs them.
-
-    Args:
-        workers: processes among which many rows are divided.
-    """
-
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        ids, labels = prompter.training_ids(row)
-        return {"input_ids": ids, "labels": labels, "length": len(ids)}
-
-    processes = min(workers, len(rows) // ROWS)
-    return rows.map(
-        encode,
-        remove_columns=["turns", "references", "choices", "box"],
-        num_proc=processes if processes > 1 else None,
-        desc="tokens",
-    )
-
-
-def with_silent(rows: Dataset, count: int) -> Dataset:
-    """Append copies of the shortest row without labels, which add nothing to any loss.
-
-    They fill the last step of an epoch when several processes share it: each needs as many rows.
-    """
-    from datasets import concatenate_datasets
-
-    lengths = rows["length"][:]
-    copies = rows.select([lengths.index(min(lengths))] * count)
-    silent = copies.map(lambda row: {"labels": [IGNORE] * len(row["labels"])}, desc="silent rows")
-    return concatenate_datasets([rows, silent])
 
 
 def draw_own_masks(seed: int) -> None:
@@ -143,14 +108,20 @@ class Phases:
             InputError: a loss that is not finite.
             Stopped: the job was told to stop; a checkpoint is there.
         """
+        from datasets import concatenate_datasets
+
         folder = self.checkpoints / f"phase{self.done}"
         self.done += 1
         reporting = self.tracking.begin(folder)
         settings = self.settings | changes
         silent = -len(rows) % settings["batch_size"] if distributed.size() > 1 else 0
         with distributed.first_before_others():  # the others find the first one's cache
-            encoded = examples(rows, self.prompter, self.workers * distributed.size())
-            encoded = with_silent(encoded, silent) if silent else encoded
+            every = [
+                examples(rows, self.prompter, self.workers * distributed.size(), ask)
+                for ask in asked_anew(settings, self.seed)
+            ]
+            every = [with_silent(part, silent) if silent else part for part in every]
+        encoded = concatenate_datasets(every)
         step = self.fit(model, settings, largest(encoded, self.prompter))
         start = {p: p.detach().clone() for p in model.parameters() if p.requires_grad}
 
@@ -168,6 +139,7 @@ class Phases:
                 data_collator=self._collate,
                 task=self.task,
                 silent=silent,
+                parts=len(every),
                 images=self.prompter.images,
             )
             with checkpointed(model, step.checkpointing):

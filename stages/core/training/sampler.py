@@ -13,28 +13,34 @@ class ByLength(LengthGroupedSampler):
     """Sample rows of similar length together, in an order that seed and epoch alone decide.
 
     The library's order comes from the process's random state: a run that resumes after its first
-    epoch would see other rows than the one that was killed. Silent rows (see ``with_silent``) come
-    last.
+    epoch would see other rows than the one that was killed. The data set holds the rows of one
+    epoch, or those of every epoch one after the other; silent rows (see ``with_silent``) come last
+    in each.
     """
 
     def __init__(
         self,
-        lengths: list[int],
+        lengths: list[list[int]],
         batch_size: int,
         seed: int,
         epoch: Callable[[], int],
         silent: int = 0,
     ) -> None:
-        super().__init__(batch_size, lengths=lengths)
+        """With the lengths of each epoch's rows, or of those that all epochs see."""
+        super().__init__(batch_size, lengths=lengths[0])
+        self.of_epochs = lengths
         self.seed, self.epoch, self.silent = seed, epoch, silent
 
     def __len__(self) -> int:
         return len(self.lengths) + self.silent
 
     def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed((self.seed << 16) + self.epoch())
-        yield from super().__iter__()
-        yield from range(len(self.lengths), len(self))
+        epoch = self.epoch()
+        self.generator = torch.Generator().manual_seed((self.seed << 16) + epoch)
+        part = min(epoch, len(self.of_epochs) - 1)
+        self.lengths = self.of_epochs[part]
+        for index in [*super().__iter__(), *range(len(self.lengths), len(self))]:
+            yield part * len(self) + index
 
 
 def step_rows(args: TrainingArguments) -> int:

@@ -118,17 +118,21 @@ class TellProgress(TrainerCallback):
 class ExpertTrainer(Trainer):
     """Trainer with token-mean loss over the whole optimiser step and a check for NaN."""
 
-    def __init__(self, *args: Any, task: str, silent: int, images: Family, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, task: str, silent: int, parts: int, images: Family, **kwargs: Any
+    ) -> None:
+        """``parts``: epochs whose rows the data set holds, each with ``silent`` rows at its end."""
         super().__init__(*args, **kwargs)
-        self.task, self.silent, self.images = task, silent, images
+        self.task, self.silent, self.parts, self.images = task, silent, parts, images
         self.model_accepts_loss_kwargs = True  # count the answer tokens of an optimiser step
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
-        lengths = self.train_dataset["length"][: len(self.train_dataset) - self.silent]
+        every, size = list(self.train_dataset["length"]), len(self.train_dataset) // self.parts
+        lengths = [every[i : i + size - self.silent] for i in range(0, len(every), size)]
         batch_size = step_rows(self.args)
-        steps = -(-len(lengths) // batch_size)  # of one epoch
+        steps = -(-len(lengths[0]) // batch_size)  # of one epoch
         return ByLength(
-            list(lengths),
+            lengths,
             batch_size,
             self.args.seed,
             lambda: self.state.global_step // steps,

@@ -343,6 +343,7 @@ USED = {
         "micro_batch_size": 3,
         "activation_checkpointing": "auto",
         "checkpoint_steps": 10,
+        "prompt_variants": False,
         "per_task": {},
     },
 }

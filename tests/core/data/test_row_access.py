@@ -3,7 +3,7 @@
 from datasets.table import MemoryMappedTable
 
 from stages.core.base import artifacts
-from stages.core.training.phases import examples
+from stages.core.training.examples import examples
 from stages.methods.base import Method
 from tests.stages.test_train_expert import TASK, run
 
