@@ -26,7 +26,7 @@ def check_installed(report_to: str) -> None:
     if report_to in TRACKERS and find_spec(report_to) is None:
         raise InputError(
             f"training.report_to: the package {report_to} is not installed: "
-            f"pip install {report_to}, or report to none."
+            f"pip install -c envs/requirements.txt {report_to}, or report to none."
         )
 
 
