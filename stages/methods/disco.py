@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 class Disco(MixtureMethod):
     """Every state holds all blocks so far and the tasks' anchors."""
 
+    label = "DISCO"
     cumulative = True
 
     options = {

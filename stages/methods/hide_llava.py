@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class HiDeLLaVA(Disco):
     """A state holds the top block's LoRAs of all tasks, and the merged ones of the other slots."""
 
+    label = "HiDe-LLaVA"
     options = Disco.options | {
         "temperature": Disco.options["temperature"] | {"default": 0.1},
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class SEFE(Method):
     """Every finished task's LoRA is active, in training and at test."""
 
+    label = "SEFE"
     options = {
         "regularity": {
             "description": "Weight lambda of the penalty on key elements.",

@@ -6,7 +6,7 @@ from datasets import Dataset
 from torch.nn import functional as F
 
 from stages.core.backbone.load import load_backbone
-from stages.core.training import phases
+from stages.core.training import examples
 from stages.core.training.phases import draw_own_masks
 from tests.conftest import make_row
 
@@ -17,9 +17,9 @@ def test_rows_tokenised_by_several_processes_are_the_same(tiny_folder, monkeypat
     prompter = load_backbone(tiny_folder, SETTINGS).prompter
     rows = [make_row(i, "What? " * (i % 3 + 1), f"thing {i}") for i in range(7)]
     table = Dataset.from_list([{**row, "choices": row.get("choices")} for row in rows])
-    alone = phases.examples(table, prompter, workers=2)  # too few for a second process
-    monkeypatch.setattr(phases, "ROWS", 2)
-    helped = phases.examples(table, prompter, workers=2)
+    alone = examples.examples(table, prompter, workers=2)  # too few for a second process
+    monkeypatch.setattr(examples, "ROWS", 2)
+    helped = examples.examples(table, prompter, workers=2)
     assert helped.column_names == alone.column_names
     for key in ("sample_id", "input_ids", "labels", "length"):
         assert helped[key][:] == alone[key][:]
