@@ -68,9 +68,8 @@ class Shape:
 
     def batch(self, count: int, answer: int = ANSWER) -> dict[str, Any]:
         """Rows of one length, the last of them padded at one place."""
-        text = torch.full((count, QUESTION + answer), 7)
-        image = torch.full((count, self.image_tokens), self.family.config.image_token_id)
-        ids = torch.cat([image, text], dim=1)
+        lengths = {7: QUESTION, self.family.config.image_token_id: self.image_tokens, 8: answer}
+        ids = torch.cat([torch.full((count, n), token) for token, n in lengths.items()], dim=1)
         labels = ids.clone()
         labels[:, : ids.shape[1] - answer] = -100
         mask = torch.ones_like(ids)
