@@ -8,16 +8,15 @@ and the embeddings, which methods read directly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.core.base import distributed
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 
-def shard(language_model: nn.Module, device: torch.device) -> None:
+def shard(language_model: Any, device: torch.device) -> None:
     """Divide the blocks of a language model, which lies on the CPU, over the processes' devices.
 
     One process keeps it whole.
