@@ -79,7 +79,7 @@ def outputs(given, tmp_path_factory):
     return one, two
 
 
-CLOSE = 1e-3  # of the distance that B has come
+CLOSE = 5e-6  # of the distance that B has come
 
 
 def column(name, path, key):
