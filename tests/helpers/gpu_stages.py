@@ -19,7 +19,7 @@ TRAINING = {
     "max_grad_norm": 1.0,
     "epochs": 7,  # of 10 rows in steps of 4: 21 steps, every third one half full
     "batch_size": 4,
-    "micro_batch_size": 2,
+    "micro_batch_size": 1,  # four processes cannot have more
     "activation_checkpointing": "auto",
     "checkpoint_steps": 20,  # a loss is logged every second step
     "prompt_variants": False,

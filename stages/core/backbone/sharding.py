@@ -8,16 +8,15 @@ and the embeddings, which methods read directly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from stages.core.base import distributed
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 
-def shard(language_model: nn.Module, device: torch.device) -> None:
+def shard(language_model: Any, device: torch.device) -> None:
     """Divide the blocks of a language model, which lies on the CPU, over the processes' devices.
 
     One process keeps it whole.
@@ -28,9 +27,8 @@ def shard(language_model: nn.Module, device: torch.device) -> None:
     if distributed.size() == 1:
         return
     mesh = init_device_mesh(device.type, (distributed.size(),))
-    blocks = cast("nn.ModuleList", language_model.layers)
-    whole = set(language_model.parameters()) - set(blocks.parameters())
-    for block in blocks:
+    whole = set(language_model.parameters()) - set(language_model.layers.parameters())
+    for block in language_model.layers:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     # without weights of its own, but the next block is gathered while one computes
     fully_shard(language_model, mesh=mesh, ignored_params=whole)

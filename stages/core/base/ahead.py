@@ -16,13 +16,13 @@ U = TypeVar("U")
 class _Made:
     """Items as a torch data set; an error is handed over, since torch would raise another."""
 
-    def __init__(self, items: Sequence[T], make: Callable[[T], U]) -> None:
+    def __init__(self, items: Sequence[Any], make: Callable[[Any], Any]) -> None:
         self.items, self.make = items, make
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[U | None, Exception | None]:
+    def __getitem__(self, index: int) -> tuple[Any, Exception | None]:
         try:
             return self.make(self.items[index]), None  # type: ignore[return-value]
         except Exception as error:

@@ -41,12 +41,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def first_death(failures: Mapping[int, Any]) -> str:
-    """Which process of a job died first, and how: one that was killed takes others with it.
+    """Which process of a job died first, and how.
+
+    One that was killed comes before those that fail without it, and these before those that
+    torchrun then ended with SIGTERM.
 
     Args:
         failures: torch's records by process.
     """
-    rank, died = min(failures.items(), key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
+
+    def order(item: tuple[int, Any]) -> tuple[bool, bool, int]:
+        ended = item[1].exitcode == -signal.SIGTERM
+        return ended, item[1].exitcode > 0, item[1].timestamp
+
+    rank, died = min(failures.items(), key=order)
     if died.exitcode > 0:
         return f"process {rank} of this job failed; what it said is above."
     name = signal.Signals(-died.exitcode).name
