@@ -118,5 +118,6 @@ class Queue:
                 process.kill()
                 await ended
                 return 1, "", f"{command[0]}: no answer in {PATIENCE:.0f} s"
-            texts = [file.seek(0) or file.read().decode() for file in (output, error)]
-        return process.returncode or 0, texts[0], texts[1]
+            for file in (output, error):
+                file.seek(0)
+            return process.returncode or 0, output.read().decode(), error.read().decode()
