@@ -156,8 +156,8 @@ def _megabytes(text: str) -> int:
 
 
 def hear_signals() -> None:
-    """For a child process: a suite in the background, or under nohup, ignores what a terminal sends,
-    and its children would too."""
+    """For a child process: a suite in the background, or under nohup, ignores what a terminal
+    sends, and its children would too."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
