@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -152,6 +153,13 @@ def _seconds(text: str) -> float | None:
 def _megabytes(text: str) -> int:
     """``4000M``, ``15.5G`` and the like."""
     return round(float(text[:-1]) * {"M": 1, "G": 1024, "T": 1024**2}[text[-1]])
+
+
+def hear_signals() -> None:
+    """For a child process: a suite in the background, or under nohup, ignores what a terminal
+    sends, and its children would too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 1800) -> object:

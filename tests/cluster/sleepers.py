@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster, Job
+from tests.cluster.cluster import Cluster, Job, hear_signals
 
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parents[1]
@@ -61,8 +61,7 @@ class Sleepers:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                # a suite that runs in the background of a script ignores Ctrl-C, and so would this
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=hear_signals,
             )
 
     def end(self, seconds: float = 400) -> int:

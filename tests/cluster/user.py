@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster.cluster import Cluster, Job
+from tests.cluster.cluster import Cluster, Job, hear_signals
 from tests.helpers.project import Project
 
 SEED = Path("results/tiny/seed0")
@@ -64,8 +64,7 @@ class User:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                # a suite that runs in the background of a script ignores Ctrl-C, and so would this
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=hear_signals,
             )
         self.started.append(process)
         return process

@@ -24,7 +24,7 @@ class _Made:
 
     def __getitem__(self, index: int) -> tuple[Any, Exception | None]:
         try:
-            return self.make(self.items[index]), None  # type: ignore[return-value]
+            return self.make(self.items[index]), None
         except Exception as error:
             return None, error
 

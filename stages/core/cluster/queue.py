@@ -118,6 +118,6 @@ class Queue:
                 process.kill()
                 await ended
                 return 1, "", f"{command[0]}: no answer in {PATIENCE:.0f} s"
-            output.seek(0)
-            error.seek(0)
+            for file in (output, error):
+                file.seek(0)
             return process.returncode or 0, output.read().decode(), error.read().decode()
