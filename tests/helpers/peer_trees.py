@@ -25,8 +25,11 @@ ASKED = {  # (stream, task): question and the five answers; others are _OTHERS
     ("coin", "scienceqa"): (LETTERED, LETTERS),
     ("coin", "grounding"): (BOX, [f"[0.25,0.40,0.{70 + i},0.65]" for i in range(ROWS)]),
     ("coin", "gqa"): ("Which colour?" + SHORT, ["red", "blue", "yes", "no", "left"]),
-    ("ucit", "arxivqa"): ("Which one?\nA) cat\nB) dog\nC) cow" + LETTER, LETTERS),
-    ("ucit", "iconqa"): (LETTERED, LETTERS),
+    ("ucit", "arxivqa"): (
+        "What follows?\nA. It is flat.\nB. It rises.\nC. It falls. Rationale: none." + LETTER,
+        LETTERS,
+    ),
+    ("ucit", "iconqa"): ("How many triangles are there?" + SHORT, ["3", "1", "2", "0", "10"]),
     ("ucit", "vizwiz_caption"): (CAPTION, [f"A plain picture number {i}." for i in range(ROWS)]),
     ("ucit", "flickr30k"): (CAPTION, [f"A plain picture number {i}." for i in range(ROWS)]),
     ("ucit", "clevr_math"): ("How many are left?" + SHORT, ["0", "1", "2", "3", "10"]),
@@ -36,7 +39,7 @@ ASKED = {  # (stream, task): question and the five answers; others are _OTHERS
     ("mllm_acl", "math"): ("Choose.\nChoices:\n(A) 4\n(B) 5\n(C) 6", ["A", "B", "C", "A", "B"]),
     ("mllm_acl", "vp"): ("How many?\n(A) 1\n(B) 2\n(C) 3", ["(A)", "(B)", "(C)", "(A)", "(B)"]),
     ("trigap", "pmcvqa"): ("Which one? A: cat, B: dog, C: cow" + LETTER, LETTERS),
-    ("trigap", "iconqa"): (LETTERED, LETTERS),
+    ("trigap", "iconqa"): ("How many shapes are orange?" + SHORT, ["3", "1", "2", "0", "10"]),
     ("trigap", "arxivqa"): (LETTERED, LETTERS),
     ("vqa_cl", "scienceqa"): (LETTERED, LETTERS),
 }
