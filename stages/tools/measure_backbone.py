@@ -21,6 +21,7 @@ largest of training that fits the GPU (--batch on a CPU). Peak memory stands bes
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -106,11 +107,11 @@ def _numbers(step: dict[str, Any], peak: float | None) -> list[str]:
     cells = [f"{step[key]:.2f}" for key in ("seconds", "cpu_seconds")]
     if "flops" in step:
         speed = step["flops"] / step["seconds"]
-        cells += [f"{step['tokens'] / step['seconds']:,.1f}", f"{step['flops'] / 1e12:.2f}"]
-        cells += [f"{speed / 1e12:.3f}", f"{100 * speed / peak:.1f} %" if peak else "·"]
+        cells += [f"{step['tokens'] / step['seconds']:,.1f}", f"{step['flops'] / 1e12:.3g}"]
+        cells += [f"{speed / 1e12:.3g}", f"{100 * speed / peak:.1f} %" if peak else "·"]
     else:
         cells += [""] * 4
-    planned = f"{step['planned_bytes'] / GB:.2f}" if "planned_bytes" in step else ""
+    planned = f"{step['planned_bytes'] / GB:.3g}" if "planned_bytes" in step else ""
     return [*cells, f"{step['peak_bytes'] / GB:.2f}", planned]
 
 
@@ -173,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 sizes = {"batch": args.batch, "steps": args.steps, "folds": args.folds}
                 found = measure_backbone(folder, settings, work, **sizes)
     if args.suite:
-        command = f"cmit measure-backbone --backbone {args.backbone} --batch {args.batch}"
-        command += f" --max-tiles {args.max_tiles} --suite {args.suite}"
+        words = sys.argv[1:] if argv is None else argv
+        command = f"cmit measure-backbone {shlex.join(words)}"
         args.suite.write_text(_markdown(found, command), encoding="utf-8")
     if args.json:
         print(json.dumps(found, indent=2))

@@ -126,6 +126,9 @@ class Cuda(TorchFunctionMode):
                     (args[0],), (torch.ones_like(args[0]),), False, False, (),
                     allow_unreachable=True, accumulate_grad=True,
                 )  # fmt: skip
+        if func is torch.tensor:
+            made = func(*args, **kwargs | {"device": "cpu"})
+            return made if real(made) else made.to(kwargs.get("device"))
         if self.autocast and func in (*self.LOW, F.scaled_dot_product_attention):
             args, kwargs = tree_map(self._half, (args, kwargs))
         elif self.autocast and func in self.HIGH:
