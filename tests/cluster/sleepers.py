@@ -1,6 +1,7 @@
 """Somebody whose jobs only sleep, so that clusters can be disturbed in little time."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster, Job, hear_signals
+from tests.cluster.cluster import Cluster, Job, hear_signals, transcript
 
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parents[1]
@@ -28,15 +29,16 @@ class Sleepers:
     @classmethod
     @contextmanager
     def at(cls, cluster: Cluster, folder: Path) -> Iterator["Sleepers"]:
-        """Nothing of it is left running."""
+        """Nothing of it is left running; what SLURM and the user saw is printed."""
         folder.mkdir()
         sleepers = cls(cluster, folder, before={job.id for job in cluster.jobs()})
-        yield sleepers
-        if sleepers.process is not None and sleepers.process.poll() is None:
-            os.killpg(sleepers.process.pid, signal.SIGKILL)
-        cluster.call("scancel", *[str(job.id) for job in cluster.active()])
-        for command in sleepers.commands.glob("*"):
-            command.unlink()
+        try:
+            yield sleepers
+        finally:
+            if sleepers.process is not None and sleepers.process.poll() is None:
+                os.killpg(sleepers.process.pid, signal.SIGKILL)
+            cluster.call("scancel", *[str(job.id) for job in cluster.active()])
+            sleepers.report()
 
     @property
     def commands(self) -> Path:
@@ -73,6 +75,15 @@ class Sleepers:
     def messages(self) -> str:
         """What Snakemake said so far."""
         return (self.folder / "run.log").read_text()
+
+    def report(self) -> None:
+        """Print the jobs as SLURM knows them, and what Snakemake said of SLURM."""
+        if any(job.start for job in self.jobs()):
+            print(transcript(self.jobs()))
+        told = re.findall(
+            r"^.*(?:SLURM|next try|has been waiting|Cancelling).*$", self.messages, re.M
+        )
+        print("\n".join(told))
 
     def jobs(self, *states: str) -> list[Job]:
         """Jobs since the beginning, of these states if any are named."""
