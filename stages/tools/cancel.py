@@ -133,7 +133,14 @@ def _wait_for_all(place: RunPlace) -> dict[str, list[SlurmJob | Process]]:
 
 
 def _listed(place: RunPlace, found: dict[str, list[SlurmJob | Process]]) -> Iterable[str]:
-    yield from (f"Snakemake, {process.where}" for process in snakemakes_of(place))
+    mine = snakemakes_of(place)
+    yield from (f"Snakemake, {process.where}" for process in mine)
+    for process in snakemakes(place.directory):
+        if process not in mine:
+            yield (
+                f"(stays: Snakemake, {process.where}, of another configuration; if it makes these "
+                "results, end it first, or it submits cancelled jobs again)"
+            )
     for name, several in found.items():
         yield from (f"{name}: {one.where}, {one.state}" for one in several)
 
@@ -146,11 +153,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     args = parser.parse_args(argv)
     place = find_place(args.run, args.directory)
-    listed = list(_listed(place, going_on(place)))
-    if not listed:
+    found = going_on(place)
+    if not found and not snakemakes_of(place):
         print(f"{place.root}: nothing is going on")
         return
-    print("\n".join(listed))
+    print("\n".join(_listed(place, found)))
     if not args.yes:
         if not sys.stdin.isatty():
             raise InputError("nothing was cancelled; to cancel all of this, add --yes.")

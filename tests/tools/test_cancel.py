@@ -104,7 +104,9 @@ def test_snakemake_ends_first(run: Path, slurm: FakeSlurm, started, capsys) -> N
     call(run, "--yes")
     assert mine.wait(timeout=10) != 0
     assert other.poll() is None
-    assert f"ended Snakemake, process {mine.pid}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"ended Snakemake, process {mine.pid}" in said
+    assert f"stays: Snakemake, process {other.pid}, of another configuration" in said
 
 
 def test_nothing_to_cancel(run: Path, slurm: FakeSlurm, capsys) -> None:
