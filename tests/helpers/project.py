@@ -117,7 +117,9 @@ class Project:
     def commands(self, stage: str) -> list[list[str]]:
         """The command lines of a stage that a pretended run would have run."""
         lines = (file.read_text() for file in (self.folder / "commands").iterdir())
-        launched = re.compile(rf"-m (stages\.core\.base\.launch \d+ )?stages\.{stage} ")
+        launched = re.compile(
+            rf"-m (stages\.core\.base\.launch \d+ (--\w+ \d+ )*)?stages\.{stage} "
+        )
         return [line.split() for line in lines if launched.match(line)]
 
 
