@@ -19,7 +19,6 @@ from stages.core.runs.stage import (
     matched,
     needs,
     own,
-    own_first,
     parent_answers,
     rows_to_train_on,
     sized_like,
@@ -112,9 +111,9 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "choose_parent": Stage(
-        config=("transfer", "router", "threshold.quantile"),
+        config=("transfer",),
         reads={
-            "subset_features": own_first,
+            "subset_features": own,
             "router_weights": earlier,
             "router": where(threshold_required, earlier),
         },
