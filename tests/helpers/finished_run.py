@@ -121,7 +121,7 @@ class FinishedRun:
         flags |= {"seed": 0} if stage in SEEDED else {}
         flags |= {"backbone": self.backbone} if STAGES[stage].backbone else {}
         if stage == "choose_parent":
-            flags |= {"task": task, "earlier": earlier, "features": flags["features"][:1]}
+            flags |= {"task": task, "earlier": earlier}
         if stage in ("train_expert", "route_samples", "predict"):
             flags |= {"task": task, "method": self.runs.methods[run]}
         if stage == "train_expert":

@@ -214,7 +214,7 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     (
         "threshold",
         key("stream: tiny", "threshold: {factor: 1.2}\nstream: tiny"),
-        {"fit_router", "route_samples", "predict", *SUMMARY},
+        {*BEFORE_ROUTING, *SUMMARY},
         {"dmole"},
     ),  # fmt: skip
     (

@@ -91,13 +91,11 @@ rule fit_router:
 
 
 # A checkpoint: which expert a training job reads is known only once this has run. The thresholds
-# are no input unless the choice looks at them, so that editing one reruns no training. Nor do
-# autoencoders that only came anew with another threshold (ancient): the choice is made again when
-# what they are made of changes, which is the features of their tasks and keys and code of the fit.
+# are no input unless the choice looks at them, so that editing one reruns no training.
 checkpoint choose_parent:
     input:
         features=of("choose_parent", "subset_features"),
-        routers=ancient(of("choose_parent", "router_weights")),
+        routers=of("choose_parent", "router_weights"),
         thresholds=of("choose_parent", "router"),
     output:
         made("choose_parent", "transfer"),
@@ -107,10 +105,9 @@ checkpoint choose_parent:
     params:
         earlier=earlier,
         config=config_of("choose_parent"),
-        fit=source_of("fit_router"),
         source=source_of("choose_parent"),
     shell:
-        "python -m stages.choose_parent --features {input.features[0]:q} --task {wildcards.task:q}"
+        "python -m stages.choose_parent --features {input.features:q} --task {wildcards.task:q}"
         " --earlier {params.earlier:q} --routers {input.routers:q} --thresholds {input.thresholds:q}"
         " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 

@@ -23,8 +23,7 @@ from stages.core.runs.runs import split_scope
 from stages.core.runs.stage import Job
 from stages.core.runs.stage_table import OVERRIDES, STAGES
 
-# What a record may lack: states that no route names, and what only decides whether a job runs.
-LEFT_OUT = {"predict": ("expert",), "choose_parent": ("subset_features",)}
+LEFT_OUT = {"predict": ("expert",)}  # what a record may lack: states that no route names
 
 RESTS_ON = "rests on"  # begins the fault of a job whose own record fits
 

@@ -82,11 +82,6 @@ def earlier(job: Job) -> list[str]:
     return job.earlier
 
 
-def own_first(job: Job) -> list[str]:
-    """The job's own task, then those before it."""
-    return [job.task, *job.earlier]
-
-
 def rows_to_train_on(job: Job) -> list[str]:
     """Tasks whose training rows the method reads. It sees the stream up to its task, so that a
     task added at the end reruns no training."""

@@ -19,7 +19,6 @@ from stages.core.runs.stage import (
     matched,
     needs,
     own,
-    own_first,
     parent_answers,
     parents_weighed,
     rows_to_train_on,
@@ -118,14 +117,9 @@ STAGES: dict[str, Stage] = {
         shared=True,
     ),
     "choose_parent": Stage(
-        config=(
-            "transfer.enabled",
-            "transfer.require_threshold",
-            "router",
-            "threshold.quantile",
-        ),
+        config=("transfer.enabled", "transfer.require_threshold"),
         reads={
-            "subset_features": own_first,
+            "subset_features": own,
             "router_weights": earlier,
             "router": where(threshold_required, earlier),
         },
