@@ -32,7 +32,7 @@ class Queue:
         """State and reason of all jobs that the controller knows; None if it does not answer."""
         code, output, error = await self._ask(*self._squeue("%i|%T|%r"))
         if code:
-            if self._silent_since is None:
+            if self._silent_since is None and not self.stopped.is_set():
                 self._silent_since = time.monotonic()
                 said = " ".join(error.split())
                 self.logger.info(f"SLURM does not answer, its jobs go on meanwhile. {said}")
