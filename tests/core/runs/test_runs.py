@@ -235,7 +235,14 @@ def test_states_that_may_answer() -> None:
             "gpus.training (4)",
         ),
         (
-            {"variants": {"v": {"method": "dmole", "set": {"training.batch_size": 9}}}},
+            {
+                "variants": {
+                    "v": {
+                        "method": "dmole",
+                        "set": {"training.batch_size": 9, "training.micro_batch_size": 2},
+                    }
+                }
+            },
             "variants.v: training.batch_size 9",
         ),
     ],
