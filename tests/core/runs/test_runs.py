@@ -239,17 +239,8 @@ def test_states_that_may_answer() -> None:
         ),
         (
             {
-<<<<<<< HEAD
                 "training": {"micro_batch_size": 8},
                 "variants": {"v": {"method": "dmole", "set": {"training.batch_size": 9}}},
-=======
-                "variants": {
-                    "v": {
-                        "method": "dmole",
-                        "set": {"training.batch_size": 9, "training.micro_batch_size": 2},
-                    }
-                }
->>>>>>> memory
             },
             "variants.v: training.batch_size 9",
         ),
