@@ -189,15 +189,15 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     ("a docstring", ("stages/methods/dmole.py", '"""', '"""Also: '), set(), set()),
     (
         "a manifest",
-        ("tests/data/tiny/tiny_choice.yaml", "licence: ", "licence: no "),
+        ("tests/data/tiny/tiny_choice.yaml", "Answer with the option", "Answer by the option"),
         {"prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
         set(METHODS),
     ),
     (
         "a task's label",
         ("tests/data/tiny/tiny_choice.yaml", "name: tiny_choice", "label: Pick\nname: tiny_choice"),
-        {"list_runs", "prepare_data", *PREPARED, *BEFORE_ROUTING, *ANSWERS, *SUMMARY},
-        set(METHODS),
+        {"list_runs", *SUMMARY},
+        set(),
     ),
     (
         "exif",

@@ -3,6 +3,7 @@ shows its plan all the same; a real one ends with the list before the first job.
 
 from stages.core.backbone.folder import check_folder
 from stages.core.base.contents import Contents
+from stages.core.base.edits import fingerprint
 from stages.core.runs.versions import other_versions, told
 
 BACKBONE = config["backbone"]["path"]
@@ -85,9 +86,10 @@ def rows_files(wildcards):
 
 
 def contents_of_data(wildcards):
-    """Hashes of a split's manifest and files; images that it names are not looked at."""
-    files = [manifest_file(wildcards), *rows_files(wildcards)]
-    return [CONTENTS.hash(Path(file)) for file in files]
+    """Hashes of what a manifest says of a split's rows, and of its files; images that it names are
+    not looked at."""
+    manifest = fingerprint(runs.manifest(wildcards.task).decisive)
+    return [manifest, *(CONTENTS.hash(Path(file)) for file in rows_files(wildcards))]
 
 
 def picked_rows(wildcards):

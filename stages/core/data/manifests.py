@@ -92,6 +92,10 @@ class Split:
         return {role: path for role, path in named.items() if path}
 
 
+# Keys that say something about a task, or that other commands read; no row depends on them.
+SAID = ("label", "description", "source", "typical", "prompts", "files")
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A checked manifest."""
@@ -104,6 +108,11 @@ class Manifest:
     root: DataRoot
     task: dict  # what the data artefact's metadata says of the task
     content: dict
+
+    @property
+    def decisive(self) -> dict:
+        """The part of the content that the prepared rows depend on."""
+        return {key: value for key, value in self.content.items() if key not in SAID}
 
     @property
     def options_in_text(self) -> bool:
