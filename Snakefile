@@ -54,4 +54,4 @@ rule all:
     default_target: True
     input:
         every_artefact(),
-        general_files(),
+        expand(rules.general.output, scope=ASKED_IN_GENERAL),

@@ -11,13 +11,12 @@ if config["general"]["tasks"]:
     except InputError as error:
         raise WorkflowError(f"error: general.tasks: {error}") from None
 
-
-def general_files():
-    """One file per run that can answer without being told the task."""
-    if not config["general"]["tasks"]:
-        return []
-    asked = [scope for scope, run in runs.scopes if not runs.method(run).knows_task]
-    return expand(rules.general.output, scope=asked)
+# Runs that can answer without being told the task.
+ASKED_IN_GENERAL = [
+    scope
+    for scope, run in runs.scopes
+    if config["general"]["tasks"] and not runs.method(run).knows_task
+]
 
 
 rule general:
