@@ -80,6 +80,7 @@ def extract_features(
     normalize: bool,
     batch_size: int,
     texts: Sequence[Sequence[str]] | None = None,
+    generic: np.ndarray | None = None,
 ) -> np.ndarray:
     """Features ``(m, d_v + d_t)`` float32 of rows of the data artefact.
 
@@ -92,6 +93,7 @@ def extract_features(
             question of each row alone.
         text: with ``style: max``, the question is encoded bare or as a ``chat`` turn.
         normalize: scale features to length 1; with ``style: meaning`` each half.
+        generic: :func:`generic_features`, where they are known already.
     """
     import numpy as np
     import torch
@@ -115,16 +117,29 @@ def extract_features(
         if style == "max":
             said = _in_batches(every, batch_size, of_texts, text_width)
         else:
-            distinct = list(dict.fromkeys([*map(plain, every), *map(plain, PROMPTS)]))
+            beside = PROMPTS if generic is None else ()
+            distinct = list(dict.fromkeys([*map(plain, every), *map(plain, beside)]))
             known = _in_batches(distinct, batch_size, of_texts, text_width)
             place = {request: i for i, request in enumerate(distinct)}
-            generic = known[[place[plain(request)] for request in PROMPTS]]
+            if generic is None:
+                generic = known[[place[plain(request)] for request in PROMPTS]]
             said = whitened(known[[place[plain(request)] for request in every]], generic)
     vision = np.repeat(vision, [len(own) for own in asked], axis=0)
     if style == "meaning" and normalize:
         return np.concatenate([_unit(vision), _unit(said)], axis=1)
     z = np.concatenate([vision, said], axis=1)
     return _unit(z) if normalize else z
+
+
+def generic_features(backbone: Backbone, batch_size: int) -> np.ndarray:
+    """Text features of requests in general ``(m, d_t)``, what ``style: meaning`` is relative to."""
+    import torch
+
+    def of_texts(part: Sequence[str]) -> np.ndarray:
+        return text_features(backbone, part, "meaning").cpu().numpy()
+
+    with torch.inference_mode():
+        return _in_batches(PROMPTS, batch_size, of_texts, feature_sizes(backbone)[1])
 
 
 def whitened(text: np.ndarray, generic: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.core.backbone.decoding import answer_rows
-from stages.core.backbone.features import extract_features, feature_sizes
+from stages.core.backbone.features import extract_features, feature_sizes, generic_features
 from stages.core.base.errors import InputError
 from stages.core.costs.fitting import usual
 from stages.core.dmole import routers
@@ -65,6 +65,7 @@ class ContinualModel:
         source.check(step)
         self.source, self.backbone, self.step = source, backbone, step
         self._states = states
+        self._generic: np.ndarray | None = None  # features of requests in general, once needed
         self._routers: list[routers.Router] = []
         self._rule: Rule | None = None
         if source.routed:
@@ -218,6 +219,10 @@ class ContinualModel:
         settings = dict(self.source.config["features"])
         settings["batch_size"] = usual("features", settings["batch_size"])
         with self._states.using([]):
+            if settings["style"] == "meaning":
+                if self._generic is None:
+                    self._generic = generic_features(self.backbone, settings["batch_size"])
+                settings["generic"] = self._generic
             return extract_features(self.backbone, rows, texts=texts, **settings)
 
     def _limits(self, task: str | None) -> dict[str, int]:

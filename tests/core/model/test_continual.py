@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.core.backbone import features
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
 from stages.core.dmole.autoencoder import Autoencoder
@@ -108,6 +109,22 @@ def test_features_are_those_of_the_run(small_run, models) -> None:
     model.ask(*questions(small_run, CHOICE)[0])  # experts are active now
     for row, (image, text, _) in zip(stored, questions(small_run, CHOICE), strict=False):
         np.testing.assert_allclose(model.features(image, text), row["z"], atol=1e-6)
+
+
+def test_requests_in_general_are_read_once(small_run, models, monkeypatch) -> None:
+    """A hundred of them would make every answer slow."""
+    model, read = models["dmole"], []
+    row = test_rows(small_run, model.source.tasks[0])[0]
+    model.losses([row], [["What is shown?"]])
+    encode = features.text_features
+
+    def watched(backbone, questions, *more):
+        read.extend(questions)
+        return encode(backbone, questions, *more)
+
+    monkeypatch.setattr(features, "text_features", watched)
+    model.losses([row], [["Where is the dog?"]])
+    assert read == ["where is the dog"]
 
 
 def test_the_question_counts(small_run, models) -> None:
