@@ -34,7 +34,7 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
 	core/backbone/test_families.py core/model/test_continual.py core/training/test_tracking.py \
 	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_general.py \
-	tools/test_measure_backbone.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
+	tools/test_measure.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
 
 .PHONY: demo compare docs picture test quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:

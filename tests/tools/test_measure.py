@@ -7,7 +7,7 @@ import pytest
 from stages.core.backbone.architecture import locate, read_architecture
 from stages.core.backbone.load import load_backbone
 from stages.tools import random_backbone
-from stages.tools.measure_backbone import main
+from stages.tools.measure import main
 from stages.tools.random_backbone import write_random_backbone
 from tests.helpers import published_layout as layout
 
@@ -72,4 +72,4 @@ def test_the_suite_stands_beside_a_bare_loop_and_the_planner(config_only, tmp_pa
     )
     text = report.read_text()
     assert text.count("\n| ") == 2 + len(names)
-    assert "cmit measure-backbone --backbone" in text
+    assert "cmit measure --backbone" in text

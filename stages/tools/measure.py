@@ -4,9 +4,9 @@ Reads   a backbone folder; or the name of a configuration in data_manifests/back
         model with random weights in bfloat16 is written below --work (and removed again)
 Writes  nothing else; prints a table, or with --json the same numbers. With --suite a Markdown table
 
-    python -m stages.tools.measure_backbone --backbone internvl2-2b  # CPU
-    python -m stages.tools.measure_backbone --backbone internvl2-2b --batch 10 --max-tiles 6  # GPU
-    python -m stages.tools.measure_backbone --backbone internvl2-2b --suite docs/gpu.md
+    cmit measure                                            # InternVL2-2B, one row, one tile
+    cmit measure --backbone internvl2-2b --batch 10 --max-tiles 6
+    cmit measure --suite --max-tiles 6                      # writes docs/gpu.md
 
 The steps are the workflow's own: profile_gradients, D-MoLE's training, greedy decoding, with the
 settings of --config. Rows are made up; their images have the shape 3:2, which up to six tiles cut
@@ -141,7 +141,9 @@ def _markdown(found: dict[str, Any], command: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    parser.add_argument("--backbone", required=True, help="a folder, or a shipped name")
+    parser.add_argument(
+        "--backbone", default="internvl2-2b", help="a folder, or a shipped name (internvl2-2b)"
+    )
     parser.add_argument("--config", default="cmit", help="a file, or a name of workflow/config")
     parser.add_argument("--batch", type=int, default=1, help="samples at a time (default 1)")
     parser.add_argument("--max-tiles", type=int, default=1, help="tiles of an image (default 1)")
@@ -149,10 +151,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=1, help="batches of the profile (default 1)")
     parser.add_argument("--work", type=Path, help="folder for weights and checkpoints")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--suite", type=Path, help="measure the suite; write this Markdown file")
+    parser.add_argument(
+        "--suite",
+        type=Path,
+        nargs="?",
+        const=Path("docs/gpu.md"),
+        help="measure the suite, and write it to a Markdown file (docs/gpu.md)",
+    )
     args = parser.parse_args(argv)
     if args.batch < 1:
         raise InputError(f"--batch {args.batch}: at least 1.")
+    if args.suite and not args.suite.absolute().parent.is_dir():
+        raise InputError(f"--suite: {args.suite.parent} is no folder; name a file in one.")
     settings = config.load_config(config.find_config(args.config))
     settings["backbone"]["max_tiles"] = args.max_tiles
 
@@ -175,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 found = measure_backbone(folder, settings, work, **sizes)
     if args.suite:
         words = sys.argv[1:] if argv is None else argv
-        command = f"cmit measure-backbone {shlex.join(words)}"
+        command = f"cmit measure {shlex.join(words)}"
         args.suite.write_text(_markdown(found, command), encoding="utf-8")
     if args.json:
         print(json.dumps(found, indent=2))
