@@ -87,7 +87,7 @@ class Adoption:
             path = self.place.root / file
             if not path.exists():
                 return f"{file} is not there"
-            if path.suffix in (".html", ".md"):
+            if job.stage == "report" or path.suffix == ".md":  # for people, without a record
                 continue
             try:
                 record = read_record(path)
