@@ -1,6 +1,7 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
 # make compare  all methods, three seeds, hours; ends with the tables of results/compare
 # make test   environment and all tests
+# make coverage  the same, and which lines no test runs
 # make quick  the tests that need no backbone and no Snakemake, in under a minute
 # make lock   envs/requirements.lock again, after an edit of requirements.txt
 # make lint   ruff, mypy, snakefmt, snakemake --lint, the links of the documentation
@@ -36,7 +37,7 @@ QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addp
 	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_general.py \
 	tools/test_measure.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
 
-.PHONY: demo compare docs picture test quick lock test-cluster test-container lint tiny chaos bench image clean
+.PHONY: demo compare docs picture test coverage quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:
 
 # The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
@@ -67,6 +68,9 @@ compare: .venv/runtime
 	@echo "The report is $(CURDIR)/results/compare/report.html"
 
 test: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+coverage: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov=stages --cov-report=term:skip-covered
 
 quick: .venv/dev
