@@ -1,5 +1,5 @@
 # make demo   environment, pocket backbone, the demo configuration, its metrics table
-# make compare  all methods, three seeds, hours; ends with the tables of results/compare
+# make compare  sixteen methods, three seeds, hours; ends with the tables of results/compare
 # make test   environment and all tests
 # make coverage  the same, and which lines no test runs
 # make quick  the tests that need no backbone and no Snakemake, in under a minute
