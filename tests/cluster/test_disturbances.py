@@ -116,7 +116,9 @@ def test_a_node_that_goes_down(forgetful: Cluster, tmp_path: Path) -> None:
         forgetful.call("scontrol", "update", "NodeName=n1", "State=RESUME")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
 def test_signals_cancel_the_jobs_and_release_the_lock(
     sleepers: Sleepers, number: signal.Signals
 ) -> None:
