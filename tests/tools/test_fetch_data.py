@@ -210,6 +210,7 @@ def test_archives_are_unpacked_once(server, stream, tmp_path):
         ("a.tar", b"no archive"),
         ("a.zip", b"no archive"),
     ],
+    ids=["up", "absolute", "backslashes", "tar up", "link out", "no tar", "no zip"],
 )
 def test_archives_that_lead_out_are_refused(server, stream, tmp_path, capsys, name, body):
     server.files[name] = body
