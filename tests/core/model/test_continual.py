@@ -11,11 +11,10 @@ from PIL import Image
 from stages.core.backbone import features
 from stages.core.base import artifacts
 from stages.core.base.errors import InputError
-from stages.core.dmole.autoencoder import Autoencoder
-from stages.core.dmole.routers import save
 from stages.core.experts import saved
 from stages.core.model.continual import ContinualModel
 from tests.helpers.finished_run import TASKS
+from tests.helpers.known_routers import write_constant_router
 
 CHOICE = "tiny_choice"
 
@@ -271,6 +270,6 @@ def test_a_run_that_is_half_finished(
 
 def test_a_router_of_another_backbone_is_refused(small_run, tmp_path) -> None:
     root = Path(shutil.copytree(small_run, tmp_path / "run"))
-    save(Autoencoder(5, 2, task="tiny_ground"), root / "seed0/routers/tiny_ground.safetensors", {})
+    write_constant_router(root / "seed0/routers", "tiny_ground", [0.0] * 5)
     with pytest.raises(InputError, match="router of tiny_ground takes 5 features, .* gives 64"):
         ContinualModel.load(root, method="dmole")
