@@ -24,6 +24,7 @@ include: "workflow/rules/params.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/edits.smk"
 include: "workflow/rules/cluster.smk"
+include: "workflow/rules/progress.smk"
 
 
 onstart:
@@ -33,6 +34,7 @@ onstart:
     meet_the_cluster()
     tell_other_versions()
     sleep_until_a_job_ends()
+    say_a_line_a_job()
 
 
 container: config["container"]

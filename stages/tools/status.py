@@ -15,7 +15,6 @@ files are there; what an edit made out of date says `snakemake -n`.
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.base import cli
 from stages.core.base.errors import InputError
+from stages.core.costs.outlook import duration, outlook, running_trainings
 from stages.core.runs.active import SlurmJob, slurm_jobs, snakemakes
 from stages.core.runs.job_states import STATES, JobState, job_states
 from stages.core.runs.run_place import RunPlace, find_place
-from stages.core.training.progress import read_progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,11 +37,9 @@ GIB = 2**30
 
 def status(place: RunPlace) -> dict[str, Any]:
     """All that ``cmit status`` says of a run, as JSON can hold it."""
-    from stages.core.costs.outlook import outlook
-
     queue, fault = _queue()
     states = job_states(place, queue)
-    trainings = {s.job.name: _training(place, s) for s in states if _trains(s)}
+    trainings = running_trainings(place, states)
     left = outlook(place, states, trainings)
     return {
         "stream": place.runs.config["stream"],
@@ -72,19 +69,6 @@ def _queue() -> tuple[list[SlurmJob], str]:
 
 def _in(states: list[JobState], name: str) -> Iterator[JobState]:
     return (state for state in states if state.state == name)
-
-
-def _trains(state: JobState) -> bool:
-    return state.state == "running" and state.job.stage == "train_expert"
-
-
-def _training(place: RunPlace, state: JobState) -> dict[str, Any]:
-    """What a running training last said; the time that has passed since is taken off."""
-    job = state.job
-    said = read_progress(place.root / job.scope / "checkpoints" / job.task)
-    if "seconds_left" in said:
-        said["seconds_left"] = max(0.0, said["seconds_left"] - (time.time() - said["written"]))
-    return said
 
 
 def _by_rule(states: list[JobState]) -> dict[str, dict[str, int]]:
@@ -158,14 +142,6 @@ def remaining(left: dict[str, Any]) -> str:
     more = f", without {left['unknown']} jobs of rules of which none has finished yet"
     text = f"left: {duration(left['seconds'])} of computing{more if left['unknown'] else ''}"
     return f"{text}; done in about {duration(left['until_done'])} with as many jobs as run now"
-
-
-def duration(seconds: float) -> str:
-    """Hours and minutes, or seconds below two minutes."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _snakemake(found: dict[str, Any]) -> str:

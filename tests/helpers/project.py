@@ -16,7 +16,9 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1]
 PARTS = ("Snakefile", "slurm", "stages", "workflow", "tests/data/tiny", "data_manifests/cmit")
 STREAMS = ("pocket", "coin", "ucit", "mllm_dcl", "mllm_acl", "trigap", "vqa_cl")
-LINKED = tuple(f"data_manifests/{stream}" for stream in STREAMS)  # nobody edits them here
+LINKED = tuple(
+    f"data_manifests/{name}" for name in (*STREAMS, "backbones")
+)  # nobody edits them here
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Project:
 
     def carry_on(self, *arguments: str) -> str:
         """Run what is missing with the same kind of jobs; what Snakemake printed."""
-        done = self.snakemake(*arguments, BASH_ENV=str(HERE / "fake_python.sh"))
+        done = self.snakemake("--printshellcmds", *arguments, BASH_ENV=str(HERE / "fake_python.sh"))
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

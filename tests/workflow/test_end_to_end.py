@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ def done(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     file.write_text(yaml.safe_dump(config))
     ran = project.snakemake("--show-failed-logs")
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    (project.folder / "printed").write_text(ran.stderr)
     return project
 
 
@@ -40,6 +42,18 @@ def work(done: Project, tmp_path: Path) -> Project:
 
 
 SUMMARY = {"score", "compare", "report"}
+
+
+def test_a_line_is_printed_for_each_job(done: Project) -> None:
+    printed = (done.folder / "printed").read_text()
+    lines = re.findall(
+        r"^\[[\d:]+\] (\d+) of (\d+) jobs done.*: (\w.*) \(\d+ \w+\)$", printed, re.M
+    )
+    assert [int(number) for number, _, _ in lines] == list(range(1, len(lines) + 1))
+    assert int(lines[-1][1]) == len(lines)
+    assert "train_expert seed0/dmole tiny_choice" in {job for *_, job in lines}
+    assert "left: " in printed
+    assert "jobid" not in printed
 
 
 def test_every_artefact_is_there_and_readable(done: Project) -> None:

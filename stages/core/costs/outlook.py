@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stages.core.runs.run_jobs import RunJob
 from stages.core.runs.run_place import RunPlace
 from stages.core.runs.runs import split_scope
 from stages.core.runs.stage_table import STAGES
+from stages.core.training.progress import read_progress
 
 Sizes = dict[tuple[str, str], float]  # of a rule's job for a task, in the plan's GPU-hours
 
@@ -66,13 +68,32 @@ def _workload(place: RunPlace, task: str, split: str, ruler: Ruler) -> Workload:
     return Workload(min(rows, limit), "counted", **ruler.typical(described))
 
 
+def running_trainings(place: RunPlace, states: list[JobState]) -> dict[str, dict[str, Any]]:
+    """What running trainings last said, by the name of the job; the time that has passed since is
+    taken off ``seconds_left``."""
+    found = {}
+    for state in states:
+        job = state.job
+        if state.state == "running" and job.stage == "train_expert":
+            said = read_progress(place.root / job.scope / "checkpoints" / job.task)
+            if "seconds_left" in said:
+                passed = time.time() - said["written"]
+                said["seconds_left"] = max(0.0, said["seconds_left"] - passed)
+            found[job.name] = said
+    return found
+
+
 def outlook(
-    place: RunPlace, states: list[JobState], trainings: dict[str, dict[str, Any]]
+    place: RunPlace,
+    states: list[JobState],
+    trainings: dict[str, dict[str, Any]],
+    at_once: int | None = None,
 ) -> Outlook:
     """What is left of a run.
 
     Args:
-        trainings: what running trainings say of themselves, by the name of the job.
+        trainings: of :func:`running_trainings`.
+        at_once: jobs that will run at a time; None: as many as run now.
     """
     spent = {s.job: measured_seconds(place.root / s.job.benchmark) for s in _done(states)}
     measured = {job: seconds for job, seconds in spent.items() if seconds is not None}
@@ -94,7 +115,7 @@ def outlook(
         seconds += left
         if job.stage == "train_expert" and _one_after_the_other(place, job):
             chains[job.scope] += left
-    running = sum(state.state == "running" for state in states)
+    running = at_once or sum(state.state == "running" for state in states)
     longest = max(chains.values(), default=0.0)
     known_at_all = seconds or not unknown
     return Outlook(
@@ -136,3 +157,11 @@ def _one_after_the_other(place: RunPlace, job: RunJob) -> bool:
     tasks, method = place.runs.tasks(run), place.runs.method(run)
     follows = len(tasks) > 1 and bool(method.starts_from(tasks[1], tasks, None))
     return follows or place.runs.has_transfer(run)
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or seconds below two minutes."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
