@@ -1,4 +1,5 @@
-# make demo   environment, pocket backbone, the demo configuration, its metrics table
+# make demo   environment, pocket backbone, the demo configuration, its metrics table (SIZE=full: a
+#             task and rows more, three times as long)
 # make compare  sixteen methods, three seeds, hours; ends with the tables of results/compare
 # make test   environment and all tests
 # make coverage  the same, and which lines no test runs
@@ -20,11 +21,13 @@ CORES ?= all
 OUTPUT ?= results
 DEVICE ?= cuda
 KILLS ?= 50
+SIZE ?= small
 ENGINE ?= $(shell for e in docker podman; do $$e info > /dev/null 2>&1 && echo $$e && break; done)
 # e.g. --volume for a mirror of packages (podman)
 BUILD_OPTIONS ?=
 
 BIN := .venv/bin
+DEMO := $(if $(filter full,$(SIZE)),demo_full,demo)
 SNAKEMAKE := $(BIN)/snakemake --profile workflow/profiles/local --cores $(CORES)
 SMK := Snakefile workflow/Snakefile $(wildcard workflow/rules/*.smk)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -57,9 +60,9 @@ LOCKED := $(shell $(PYTHON) -c "import platform as p, sys; sys.exit(sys.version_
 
 demo: .venv/runtime
 	$(BIN)/python -m stages.pocket.assemble_backbone --out results/backbones/pocket
-	$(SNAKEMAKE) --configfile workflow/config/demo.yaml
-	@cat results/demo/logs/score/score.log
-	@echo "The report is $(CURDIR)/results/demo/report.html"
+	$(SNAKEMAKE) --configfile workflow/config/$(DEMO).yaml
+	@cat results/$(DEMO)/logs/score/score.log
+	@echo "The report is $(CURDIR)/results/$(DEMO)/report.html"
 
 compare: .venv/runtime
 	$(BIN)/python -m stages.pocket.assemble_backbone --out results/backbones/pocket
@@ -99,7 +102,7 @@ docs: .venv/dev
 	@echo "The documentation is $(CURDIR)/results/site/index.html"
 
 picture: .venv/runtime
-	$(BIN)/cmit picture results/demo docs/images/demo.svg
+	$(BIN)/cmit picture results/$(DEMO) docs/images/demo.svg
 
 tiny: .venv/runtime
 	$(SNAKEMAKE) --configfile workflow/config/tiny.yaml --config output=$(OUTPUT)
@@ -120,4 +123,4 @@ image:
 	rm $(SIF:.sif=.tar)
 
 clean:
-	rm -rf results/demo results/tiny results/ci
+	rm -rf results/demo results/demo_full results/tiny results/ci
