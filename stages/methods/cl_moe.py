@@ -9,9 +9,10 @@ the new task uses most. At test an expert's weight is
 
 ASSUME: the source's shares at test are typed in by hand for each task, and its counts add up all
 layers; here the task is found by the means of up to ``samples`` training rows in the backbone's
-own features, and counts are kept by slot, over the prompts of those rows. Experts that no rule
-names have l = 0.7, as in the released code; ``source: code`` is that code's rule, which frees the
-experts that only the task before uses most. The gates W_g are not blended, as there.
+own features, and counts are kept by slot, over the prompts of those rows. Which experts are freer
+to move is our reading of the paper's summary; all others have l = 0.7, as in the released code.
+``source: code`` is that code's rule: it frees those that the task before uses most and the new one
+does not. The gates W_g are not blended, as there.
 
 The state is a mixture's (see ``stages.core.experts.mixtures``), not a PEFT folder.
 """
@@ -54,7 +55,6 @@ class CLMoE(DenseMoLE):
     """One mixture on all slots; every state holds the shares and anchors of all tasks so far."""
 
     label = "CL-MoE"
-    cumulative = True
 
     options = {
         **DenseMoLE.options,
@@ -64,8 +64,8 @@ class CLMoE(DenseMoLE):
         "samples": count(256, "Rows of a task behind its shares and its anchors."),
         "source": {
             "description": (
-                "Experts that learn fast: paper: those that only the new task uses most; code: "
-                "those that only the task before uses most."
+                "Experts with 1 - momentum: paper: those that of all tasks only the new one uses "
+                "most; code: those that the task before uses most and the new one does not."
             ),
             "enum": ["paper", "code"],
             "default": "paper",

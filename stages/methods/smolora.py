@@ -43,7 +43,6 @@ class SMoLoRA(MixtureMethod):
     """One mixture on all slots, trained on through the stream, and the tasks' requests."""
 
     label = "SMoLoRA"
-    cumulative = True
 
     off_budget = (
         "With one block of a kind there is nothing to choose, and two of each with their fusion "
