@@ -81,12 +81,19 @@ class MixedLinear(nn.Module):
 class SlotMixture(nn.Module):
     """The gate of a slot and the low-rank part of each of its linears."""
 
-    def __init__(self, slot: Slot, ranks: list[int], dropout: float, one_a: bool) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        ranks: list[int],
+        dropout: float,
+        one_a: bool,
+        low_rank: Callable[..., LowRank],
+    ) -> None:
         super().__init__()
         shared = nn.ParameterList([fresh_matrix(ranks[0], slot.shapes[0][1])]) if one_a else None
         self.linears = nn.ModuleDict(
             {
-                name.rpartition(".")[2]: LowRank(shape, ranks, dropout, shared)
+                name.rpartition(".")[2]: low_rank(shape, ranks, dropout, shared)
                 for name, shape in zip(slot.linears, slot.shapes, strict=True)
             }
         )
@@ -109,6 +116,7 @@ class Mixture(AnswerLoss, nn.Module):
         dropout: float,
         seed: int = 0,
         one_a: bool = False,
+        low_rank: Callable[..., LowRank] = LowRank,
         extra: nn.Module | None = None,
         notes: dict[str, Any] | None = None,
     ) -> None:
@@ -119,6 +127,7 @@ class Mixture(AnswerLoss, nn.Module):
             gate: slot and number of experts -> the slot's gate.
             scale: ``s = alpha / r``, the same for every rank.
             one_a: all experts of a slot (and its linears) share one A; their ranks are equal.
+            low_rank: makes the low-rank part of a linear.
             notes: what else the state's description says.
 
         Raises:
@@ -135,7 +144,8 @@ class Mixture(AnswerLoss, nn.Module):
         for name in ranks:
             if name not in places:
                 raise unknown("slot", name, places, backbone.path)
-            self.slots[name] = mixed = SlotMixture(places[name], ranks[name], dropout, one_a)
+            mixed = SlotMixture(places[name], ranks[name], dropout, one_a, low_rank)
+            self.slots[name] = mixed
             mixed.gate = gate(places[name], len(ranks[name]))
             mixed.gate.attach(places[name].tower, self.now)
             self._insert(places[name], mixed)
