@@ -91,25 +91,31 @@ class SAME(DenseMoLE):
 
         chosen = pick(len(rows), self.option(job, "samples"), job.seed, f"{job.task} slots")
         sample = rows.select(chosen), as_usual(job.config["training"]["micro_batch_size"])
-        seen = look(model, *sample)
-        handles = [h for name in model.slots for h in self.hold(model, job, name, seen.get(name))]
+        handles = self.hold(model, job, look(model, *sample))
         history = super().fit(model, job, rows, run)
         for handle in handles:
             handle.remove()
-        for name, found in look(model, *sample).items():
-            model.slots[name].gate.weigh(found)
+        for name, seen in look(model, *sample).items():
+            model.slots[name].gate.weigh(seen)
         return history
 
-    def hold(self, model: Mixture, job: Job, name: str, seen: Seen | None) -> list[Any]:
-        """Put the rules on a slot that has ``seen`` the task's rows; handles that undo them."""
+    def hold(self, model: Mixture, job: Job, seen: dict[str, Seen]) -> list[Any]:
+        """Put the rules on all slots, of which some have seen the task's rows; handles that undo
+        the scaling of gradients."""
         from stages.methods.layers.steady import hold_experts, hold_router, idle, put_to_sleep
 
-        slot = model.slots[name]
-        handles = hold_experts(slot, self.option(job, "damping")) if slot.gate.tokens else []
-        if seen:
-            slot.gate.remember(seen, self.option(job, "energy"))
-            put_to_sleep(slot, idle(seen.use, slot.gate.importance, self.option(job, "threshold")))
-        return handles + hold_router(slot.gate)
+        energy, damping, threshold = (
+            self.option(job, name) for name in ("energy", "damping", "threshold")
+        )
+        handles = []
+        for name, slot in model.slots.items():
+            if slot.gate.tokens:
+                handles += hold_experts(slot, damping)
+            if name in seen:
+                slot.gate.remember(seen[name], energy)
+                put_to_sleep(slot, idle(seen[name].use, slot.gate.importance, threshold))
+            handles += hold_router(slot.gate)
+        return handles
 
     def build(
         self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0

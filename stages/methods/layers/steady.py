@@ -84,10 +84,17 @@ def _scaled(values: Tensor) -> Tensor:
 class Seen:
     """Sums over the tokens that a slot read, without padding."""
 
-    tokens: int
-    squares: Tensor  # sum of x x^T, (in, in)
-    use: Tensor  # of the experts' weights, (N,)
-    energy: Tensor  # of the experts' weights times |x|^2, (N,)
+    tokens: int = 0
+    squares: Tensor | float = 0.0  # of x x^T, (in, in)
+    use: Tensor | float = 0.0  # of the experts' weights, (N,)
+    energy: Tensor | float = 0.0  # of the experts' weights times |x|^2, (N,)
+
+    def add(self, x: Tensor, weights: Tensor) -> None:
+        """Add tokens ``(n, in)`` with the weights of their experts ``(n, N)``."""
+        self.tokens += len(x)
+        self.squares = self.squares + x.T @ x
+        self.use = self.use + weights.sum(dim=0)
+        self.energy = self.energy + (weights * x.square().sum(dim=1, keepdim=True)).sum(dim=0)
 
 
 class SteadyGate(TokenGate):
@@ -158,11 +165,7 @@ def _watch(found: dict[str, Seen], name: str, gate: Gate) -> Callable[..., None]
     def hook(module: nn.Module, args: tuple[Tensor, Tensor]) -> None:
         real = gate.now.mask.bool() if gate.tower == "llm" else ...
         x, weights = (part[real].flatten(0, -2).float() for part in args)
-        energy = weights * x.square().sum(dim=-1, keepdim=True)
-        new = Seen(len(x), x.T @ x, weights.sum(dim=0), energy.sum(dim=0))
-        old = found.setdefault(name, Seen(0, 0, 0, 0))
-        for part in vars(new):
-            setattr(old, part, getattr(old, part) + getattr(new, part))
+        found.setdefault(name, Seen()).add(x, weights)
 
     return hook
 
