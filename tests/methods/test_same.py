@@ -123,7 +123,7 @@ def test_importance_is_a_mean_over_all_tokens():
 def both(tiny_folder, tmp_path_factory):
     """The model of the second task, whose training only looks: what it saw there, and after."""
     method, out = methods.load("same"), tmp_path_factory.mktemp("same")
-    settings = battery.config({"same": {"experts": 3}})
+    settings = battery.config({"same": {"experts": 3, "energy": 0.9999}})
     settings["expert"]["dropout"] = 0.0
     states, kept = {}, {}
     for task in battery.TASKS:
