@@ -159,8 +159,8 @@ ITEMS = {
     "figure4": Item("ablations", sweep("ablations"), "report.html", ours=scores),
     "figure5": Item(
         "how far tasks lie apart",
-        "cmit separability results/cmit",
-        "instead of a projection, the share of samples that a nearest mean assigns rightly",
+        "cmit projection results/cmit figure5.svg",
+        "figure5.svg, principal components instead of t-SNE; in numbers, cmit separability",
     ),
     "figure6": Item("slots with an expert after each task", RUN, "report.html, evolution"),
     "figure7": Item("experts that answer each task", RUN, "report.html, activation"),
