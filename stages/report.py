@@ -1,15 +1,16 @@
 """Make the report: one HTML file with tables and pictures that needs no network and no other file.
 
-Reads   the run sheet, scores.parquet, metrics.json, comparison.json, and through the sheet
-        profiles, allocations, routers, transfers, experts (their training.json), routes, and for
-        the examples test rows, predictions and sample_scores.parquet; robust.json in the folder
-        of a run, as far as it is there
+Reads   the run sheet, scores.parquet, metrics.json, comparison.json, separability.json, and
+        through the sheet profiles, allocations, routers, transfers, experts (their training.json),
+        routes, and for the examples test rows, predictions and sample_scores.parquet; robust.json
+        in the folder of a run, as far as it is there
 Writes  report.html, and figures as SVG files; equal inputs give equal bytes. A section without
         inputs is one line.
 
     python -m stages.report --runs results/pocket/runs.json \\
         --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\
-        --comparison results/pocket/comparison.json --out results/pocket/report.html
+        --comparison results/pocket/comparison.json \\
+        --separability results/pocket/separability.json --out results/pocket/report.html
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def write_figures(folder: Path, sections: list[Section]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    for flag in ("--runs", "--scores", "--metrics", "--comparison", "--out"):
+    for flag in ("--runs", "--scores", "--metrics", "--comparison", "--separability", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--out-figures", type=Path, help="folder for the main pictures as SVG")
     args = parser.parse_args(argv)
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = read_results(sheet, args.scores, args.metrics, *ARTEFACTS)
     results.edits, results.robust = find_edits(sheet), read_robust(sheet)
     results.comparison = artifacts.read_json("comparison", args.comparison)
+    results.separability = artifacts.read_json("separability", args.separability)
     results.examples = read_examples(sheet, results.comparison, IMAGE_BYTES)
     sections = [section(results) for section in SECTIONS]
     with writing.replacing(args.out) as draft:

@@ -269,7 +269,7 @@ def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
     assert ids[0] == "result" and ids[-1] == "run"
-    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 18
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 19
     assert [key for key, lead in page.leads.items() if lead.startswith("Absent")] == ["robust"]
 
 
@@ -345,7 +345,8 @@ def test_equal_inputs_give_equal_bytes(run, html):
     """Also in another process with another hash seed."""
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": str(PROJECT)}
     flags = ["--runs", "runs.json", "--scores", "scores.parquet", "--metrics", "metrics.json"]
-    command = [sys.executable, "-m", "stages.report", *flags, "--comparison", "comparison.json"]
+    flags += ["--comparison", "comparison.json", "--separability", "separability.json"]
+    command = [sys.executable, "-m", "stages.report", *flags]
     run.sheet()
     subprocess.run([*command, "--out", "again.html"], check=True, cwd=run.root, env=environment)
     assert (run.root / "again.html").read_text() == html

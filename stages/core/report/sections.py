@@ -19,6 +19,7 @@ from stages.core.report import (
     routing,
     runtimes,
     sensitivity,
+    separability,
     training,
     tree,
 )
@@ -31,6 +32,7 @@ SECTIONS = (
     examples.section,
     training.section,
     routing.section,
+    separability.section,
     robust.section,
     activation.section,
     losses.section,

@@ -56,6 +56,7 @@ class Results:
     routes: dict[tuple[str, int], dict[str, Routed]] = field(default_factory=dict)
     benchmarks: dict[str, list[dict]] = field(default_factory=dict)
     comparison: dict = field(default_factory=dict)
+    separability: dict = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
