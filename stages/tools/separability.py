@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             "by --method."
         )
     rows = (run.artefacts[name] for name in ("train_rows", "test_rows"))
-    found = {"tasks": run.tasks, **told_apart(run), **overlaps(*rows)}
+    apart, shared = told_apart(run), overlaps(*rows)
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({"tasks": run.tasks, **apart, **shared}, indent=2))
         return
 
     from stages.tools.display import console, table
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = [f"{rule}: {half}" for rule in RULES for half in HALVES]
     made = table("task", *columns, "prompts of", "images of", left=1)
     for task in run.tasks:
-        cells = [f"{100 * found[rule][half][task]:.0f} %" for rule in RULES for half in HALVES]
-        others = [_most(found[what][task], task) for what in ("prompts", "images")]
+        cells = [f"{100 * apart[rule][half][task]:.0f} %" for rule in RULES for half in HALVES]
+        others = [_most(shared[what][task], task) for what in ("prompts", "images")]
         made.add_row(task, *cells, *others)
     console().print(made)
 
