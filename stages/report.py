@@ -3,7 +3,7 @@
 Reads   the run sheet, scores.parquet, metrics.json, comparison.json, separability.json, and
         through the sheet profiles, allocations, routers, transfers, experts (their training.json),
         routes, and for the examples test rows, predictions and sample_scores.parquet; robust.json
-        in the folder of a run, as far as it is there
+        and general.json of runs, as far as they are there
 Writes  report.html, and figures as SVG files; equal inputs give equal bytes. A section without
         inputs is one line.
 
@@ -70,16 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from stages.core.report.sections import SECTIONS
     from stages.core.runs.edited import find_edits
     from stages.core.runs.examples import read_examples
-    from stages.core.runs.results import read_results, read_robust
+    from stages.core.runs.results import read_measured, read_results
     from stages.core.runs.run_sheet import RunSheet
 
     sheet = RunSheet(args.runs)
     results = read_results(sheet, args.scores, args.metrics, *ARTEFACTS)
-    results.edits, results.robust = find_edits(sheet), read_robust(sheet)
+    results.edits = find_edits(sheet)
+    results.robust, results.general = (read_measured(sheet, name) for name in ("robust", "general"))
     results.comparison = artifacts.read_json("comparison", args.comparison)
     results.separability = artifacts.read_json("separability", args.separability)
     results.examples = read_examples(sheet, results.comparison, IMAGE_BYTES)
-    sections = [section(results) for section in SECTIONS]
+    sections = [found for section in SECTIONS if (found := section(results))]
     with writing.replacing(args.out) as draft:
         draft.write_text(report(results, sections), encoding="utf-8")
     if args.out_figures:

@@ -81,7 +81,8 @@ class SyntheticRun:
                             file = str(path.relative_to(self.root))
                             found.setdefault(artefact, {})[task] = file
                 named = {"name": method, "method": method, "seed": seed, "tasks": self.tasks}
-                runs.append({**named, "artefacts": found})
+                measures = {n: f"seed{seed}/{method}/{n}.json" for n in ("general", "robust")}
+                runs.append({**named, "artefacts": found, "measures": measures})
         content = {"stream": "made_up", "root": ".", "tasks": self.tasks, "config": self.config}
         path = self.root / "runs.json"
         write_json("runs", path, {**content, "runs": runs, "provenance": {}})

@@ -86,8 +86,6 @@ rule compare:
         " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
 
 
-# Written by `cmit robust` where people want it.
-ROBUST = [f"{ROOT}/{scope}/robust.json" for scope, _ in runs.scopes]
 PAGE_FILES = ("template.html", "page.css", "plots.css", "page.js")
 
 
@@ -108,7 +106,8 @@ rule report:
         data=all_of("report", "test_rows"),
         predictions=all_of("report", "predictions"),
         samples=all_of("report", "sample_scores"),
-        robust=[file for file in ROBUST if Path(file).is_file()],
+        general=[*all_measured("general"), *GENERAL],
+        robust=all_measured("robust"),
     output:
         page=report(
             made("report", "report"),
