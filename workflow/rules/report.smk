@@ -106,7 +106,7 @@ rule report:
         data=all_of("report", "test_rows"),
         predictions=all_of("report", "predictions"),
         samples=all_of("report", "sample_scores"),
-        general=[*all_measured("general"), *GENERAL],
+        general=sorted({*all_measured("general"), *GENERAL}),
         robust=all_measured("robust"),
     output:
         page=report(
