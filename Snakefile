@@ -47,8 +47,8 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/router.smk"
 include: "workflow/rules/experts.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/report.smk"
 include: "workflow/rules/general.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/robust.smk"
 
 
@@ -56,4 +56,4 @@ rule all:
     default_target: True
     input:
         every_artefact(),
-        expand(rules.general.output, scope=ASKED_IN_GENERAL),
+        GENERAL,

@@ -1,15 +1,16 @@
 """Make the report: one HTML file with tables and pictures that needs no network and no other file.
 
-Reads   the run sheet, scores.parquet, metrics.json, comparison.json, and through the sheet
-        profiles, allocations, routers, transfers, experts (their training.json), routes, and for
-        the examples test rows, predictions and sample_scores.parquet; robust.json in the folder
-        of a run, as far as it is there
+Reads   the run sheet, scores.parquet, metrics.json, comparison.json, separability.json, and
+        through the sheet profiles, allocations, routers, transfers, experts (their training.json),
+        routes, and for the examples test rows, predictions and sample_scores.parquet; robust.json
+        and general.json of runs, as far as they are there
 Writes  report.html, and figures as SVG files; equal inputs give equal bytes. A section without
         inputs is one line.
 
     python -m stages.report --runs results/pocket/runs.json \\
         --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\
-        --comparison results/pocket/comparison.json --out results/pocket/report.html
+        --comparison results/pocket/comparison.json \\
+        --separability results/pocket/separability.json --out results/pocket/report.html
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def write_figures(folder: Path, sections: list[Section]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    for flag in ("--runs", "--scores", "--metrics", "--comparison", "--out"):
+    for flag in ("--runs", "--scores", "--metrics", "--comparison", "--separability", "--out"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--out-figures", type=Path, help="folder for the main pictures as SVG")
     args = parser.parse_args(argv)
@@ -69,15 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from stages.core.report.sections import SECTIONS
     from stages.core.runs.edited import find_edits
     from stages.core.runs.examples import read_examples
-    from stages.core.runs.results import read_results, read_robust
+    from stages.core.runs.results import read_measured, read_results
     from stages.core.runs.run_sheet import RunSheet
 
     sheet = RunSheet(args.runs)
     results = read_results(sheet, args.scores, args.metrics, *ARTEFACTS)
-    results.edits, results.robust = find_edits(sheet), read_robust(sheet)
+    results.edits = find_edits(sheet)
+    results.robust, results.general = (read_measured(sheet, name) for name in ("robust", "general"))
     results.comparison = artifacts.read_json("comparison", args.comparison)
+    results.separability = artifacts.read_json("separability", args.separability)
     results.examples = read_examples(sheet, results.comparison, IMAGE_BYTES)
-    sections = [section(results) for section in SECTIONS]
+    sections = [found for section in SECTIONS if (found := section(results))]
     with writing.replacing(args.out) as draft:
         draft.write_text(report(results, sections), encoding="utf-8")
     if args.out_figures:

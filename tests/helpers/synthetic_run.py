@@ -81,7 +81,8 @@ class SyntheticRun:
                             file = str(path.relative_to(self.root))
                             found.setdefault(artefact, {})[task] = file
                 named = {"name": method, "method": method, "seed": seed, "tasks": self.tasks}
-                runs.append({**named, "artefacts": found})
+                measures = {n: f"seed{seed}/{method}/{n}.json" for n in ("general", "robust")}
+                runs.append({**named, "artefacts": found, "measures": measures})
         content = {"stream": "made_up", "root": ".", "tasks": self.tasks, "config": self.config}
         path = self.root / "runs.json"
         write_json("runs", path, {**content, "runs": runs, "provenance": {}})
@@ -97,7 +98,25 @@ class SyntheticRun:
         text = str(self.root / "comparison.md")
         compare.main([*shared, "--out", comparison, "--out-text", text])
         pictures = ["--out-figures", str(out.with_name("figures"))]
-        report.main([*shared, "--comparison", comparison, "--out", str(out), *pictures])
+        apart = str(self.separability(*leave_out))
+        shared += ["--comparison", comparison, "--separability", apart]
+        report.main([*shared, "--out", str(out), *pictures])
+
+    def separability(self, *leave_out: str) -> Path:
+        """Write made-up shares, without features where there are no routers; their path."""
+        shares = {task: 1 - 0.05 * i for i, task in enumerate(self.tasks)}
+        by_half = dict.fromkeys(("image", "text", "both"), shares)
+        seeds = () if "--routers" in leave_out or "dmole" not in self.methods else self.seeds
+        features = [
+            {"scope": f"seed{seed}", "seed": seed, "runs": ["dmole"]}
+            | {"prototype": by_half, "neighbour": by_half}
+            for seed in seeds
+        ]
+        pairs = {task: dict.fromkeys(self.tasks, 0.25) for task in self.tasks}
+        content = {"tasks": self.tasks, "features": features, "prompts": pairs, "images": pairs}
+        path = self.root / "separability.json"
+        write_json("separability", path, {**content, "provenance": {}})
+        return path
 
     def write(self):
         """All artefacts; returns self."""

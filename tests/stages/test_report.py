@@ -269,7 +269,7 @@ def test_all_sections_are_there(page):
     ids = [fields["id"] for tag, fields in page.tags if tag == "section"]
     links = [fields["href"] for tag, fields in page.tags if tag == "a"]
     assert ids[0] == "result" and ids[-1] == "run"
-    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 18
+    assert links == [f"#{key}" for key in ids[1:]] and len(ids) == len(set(ids)) == 19
     assert [key for key, lead in page.leads.items() if lead.startswith("Absent")] == ["robust"]
 
 
@@ -345,7 +345,8 @@ def test_equal_inputs_give_equal_bytes(run, html):
     """Also in another process with another hash seed."""
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": str(PROJECT)}
     flags = ["--runs", "runs.json", "--scores", "scores.parquet", "--metrics", "metrics.json"]
-    command = [sys.executable, "-m", "stages.report", *flags, "--comparison", "comparison.json"]
+    flags += ["--comparison", "comparison.json", "--separability", "separability.json"]
+    command = [sys.executable, "-m", "stages.report", *flags]
     run.sheet()
     subprocess.run([*command, "--out", "again.html"], check=True, cwd=run.root, env=environment)
     assert (run.root / "again.html").read_text() == html
@@ -373,16 +374,60 @@ def test_help_needs_no_heavy_module():
 
 
 def test_other_wordings_are_shown_where_they_were_measured(tmp_path):
-    run = SyntheticRun(tmp_path, TASKS, methods=("dmole",)).write()
-    shares = {"own_first": 0.875, "rejected": 0.125, "other_first": 0.0}
-    entry = {"kind": "hint_dropped", "n": 8, **shares}
-    overall = {**entry, "task": None, "n": 24, "auroc": 0.75, "unknown_rejected": None}
-    content = {"samples": 8, "wordings": [{**entry, "task": "box"}, overall]}
-    write_json("robust", tmp_path / "seed0/dmole/robust.json", content)
+    """D-MoLE under two seeds with shares and scores, sequential fine-tuning with scores alone."""
+    run = SyntheticRun(tmp_path, TASKS, methods=("dmole", "seq_ft"), seeds=(0, 1)).write()
+    for seed, own in ((0, 0.875), (1, 0.625)):
+        shares = {"own_first": own, "rejected": 1 - own, "other_first": 0.0}
+        scores = {"score_routed": 40 + seed, "score_own": 50.0, "score_backbone": 10.0}
+        entry = {"kind": "hint_dropped", "n": 8, **shares, **scores}
+        overall = {**entry, "task": None, "n": 24, "auroc": 0.75, "unknown_rejected": None}
+        content = {"samples": 8, "wordings": [{**entry, "task": "box"}, overall]}
+        write_json("robust", tmp_path / f"seed{seed}/dmole/robust.json", content)
+    entry = {"kind": "hint_dropped", "task": None, "n": 24, "score_routed": 33.0}
+    content = {"samples": 8, "wordings": [entry, entry | {"task": "box", "score_routed": 31.0}]}
+    write_json("robust", tmp_path / "seed0/seq_ft/robust.json", content)
     tables = Page(make(run, *HEAVY)).tables
-    shown = ["87.5", "0.0", "12.5"]
-    assert tables["robust"][1] == ["dmole", "0", "hint dropped", "24", *shown, "0.7500", "–"]
-    assert tables["robust-tasks"][1] == ["dmole", "0", "hint dropped", "box", "8", *shown]
+    shown = ["75.0", "0.0", "25.0"]
+    assert tables["robust"][1:] == [["dmole", "hint dropped", "2", "48", *shown, "0.7500", "–"]]
+    assert tables["robust-scores"] == [
+        ["Who answers", "hint dropped"],
+        ["dmole, as routed", "40.5"],
+        ["dmole, own expert", "50.0"],
+        ["seq_ft", "33.0"],
+        ["Backbone alone", "10.0"],
+    ]
+    assert tables["robust-tasks"][3] == ["dmole", "box", "75.0"]
+    assert tables["robust-task-scores"][9] == ["seq_ft", "box", "31.0"]
+    assert tables["robust-task-scores"][8] == ["seq_ft", "choice", "–"]
+
+
+def general(run: str, seed: int, accuracy: float, **other: object) -> dict:
+    tasks = [{"task": "pope", "version": "2.0", "n": 500, "metrics": {"accuracy": accuracy}}]
+    made = {"run": run, "method": run, "seed": seed, "step": 3, "limit": None, "tasks": tasks}
+    return made | {"lmms_eval": "0.3.0", "provenance": {}} | other
+
+
+def test_general_benchmarks_stand_beside_the_untouched_backbone(tmp_path):
+    methods = ("dmole", "zero_shot", "seq_ft")
+    run = SyntheticRun(tmp_path, TASKS, methods=methods, seeds=(0, 1)).write()
+    assert "general" not in Page(make(run, *HEAVY)).leads
+    fewer = [{"task": "pope", "version": "2.0", "n": 50, "metrics": {"accuracy": 0.5}}]
+    for content in (
+        general("dmole", 0, 0.8125),
+        general("dmole", 1, 0.6875),
+        general("zero_shot", 0, 0.875),
+        general("seq_ft", 0, 0.0, tasks=fewer, step=2),
+    ):
+        place = f"seed{content['seed']}/{content['run']}/general.json"
+        write_json("general", tmp_path / place, content)
+    html = make(run, *HEAVY)
+    assert Page(html).tables["general"] == [
+        ["Method", "Seeds", "popeaccuracyn 500", "popeaccuracyn 50"],
+        ["Untouched backbone", "1", "0.875", "–"],
+        ["dmole", "2", "0.75 (-0.125)", "–"],  # (0.8125 + 0.6875) / 2
+        ["seq_ft, after 2 tasks", "1", "–", "0.5"],  # no backbone on 50 samples
+    ]
+    assert "lmms-eval 0.3.0; versions: pope 2.0; n: samples" in html
 
 
 # --- bad input ---

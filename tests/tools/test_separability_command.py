@@ -1,14 +1,13 @@
 """cmit separability: what is read of a run, and what is shown."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from stages.core.base import artifacts
 from stages.core.base.errors import InputError
+from stages.core.runs.run_sheet import Run
 from stages.tools import separability
-from tests.conftest import make_row
+from tests.helpers.featured_run import PLACES, write_tasks
 
 # image half (1) and text half (1) of two rows a task; the images of both tasks lie alike
 ROWS = {"signs": [[0.0, 1.0], [2.0, 1.0]], "maps": [[0.0, 5.0], [2.0, 5.0]]}
@@ -18,21 +17,12 @@ ASKED = {"signs": ["What does it say?", "Where?"], "maps": ["where", "How far?"]
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Two tasks with hand-made features; test rows are the training rows."""
-    for task, rows in ROWS.items():
-        features = [{"sample_id": str(i), "wording": 0, "z": row} for i, row in enumerate(rows)]
-        data = [make_row(i, question, "a") for i, question in enumerate(ASKED[task])]
-        named = {"task": task, "provenance": {}}
-        artifacts.write_table("features", tmp_path / f"{task}_z", features, vision_dim=1, **named)
-        named |= {"task": {"name": task}}
-        artifacts.write_table("data", tmp_path / f"{task}_rows", data, **named)
-    places = dict.fromkeys(("subset_features", "test_features"), "z")
-    places |= dict.fromkeys(("train_rows", "test_rows"), "rows")
-    run = SimpleNamespace(
-        name="dmole",
-        tasks=list(ROWS),
-        artefacts=places,
-        file=lambda artefact, task: tmp_path / f"{task}_{places[artefact]}",
-    )
+    write_tasks(tmp_path, ROWS, ASKED)
+    files = {
+        artefact: {task: tmp_path / f"{folder}/{task}.parquet" for task in ROWS}
+        for artefact, folder in PLACES.items()
+    }
+    run = Run("dmole", "dmole", 0, list(ROWS), files)
     monkeypatch.setattr("stages.core.runs.find_run.find_run", lambda *_: (None, run))
     return run
 

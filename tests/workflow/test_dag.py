@@ -42,6 +42,7 @@ def test_a_fresh_tree_has_each_job_once(fresh: Project) -> None:
         "predict": 15,
         "list_runs": 1,
         "score": 1,
+        "measure_separability": 1,
         "compare": 1,
         "report": 1,
     }
@@ -73,6 +74,7 @@ def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> 
         "predict",
         "list_runs",
         "score",
+        "measure_separability",
         "compare",
         "report",
     }
@@ -206,6 +208,7 @@ def test_the_nine_tasks_of_the_paper_dry_run_without_data_and_backbone(paper: Pr
         "predict": 18,
         "list_runs": 1,
         "score": 1,
+        "measure_separability": 1,
         "compare": 1,
         "report": 1,
     }

@@ -89,7 +89,8 @@ def test_a_variant_has_jobs_of_the_stages_that_its_change_affects_alone(swept: P
     own = defaultdict(set)
     for job in swept.plan():
         own[job.scope.removeprefix("seed0/") if job.scope else ""].add(job.rule)
-    assert own.pop("") == {"list_runs", "score", "compare", "report"}  # into the sweep's own folder
+    summary = {"list_runs", "score", "measure_separability", "compare", "report"}
+    assert own.pop("") == summary  # into the sweep's own folder
     assert dict(own) == OWN
 
 

@@ -11,7 +11,7 @@ from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_transfer
 from stages.core.runs.checks import check_runs
-from stages.core.runs.run_sheet import labels_of, settings_of
+from stages.core.runs.run_sheet import labels_of, measure_file, settings_of
 from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES, artefact, writer
 
@@ -90,6 +90,17 @@ def made(stage, name):
     entry = STAGES[stage]
     root = SUMMARY if entry.summary else ROOT
     return f"{root}/{_place(stage)}{entry.writes[name].path}"
+
+
+def measured(name):
+    """Output: the path, with wildcards, of what is measured of a finished run on demand."""
+    return f"{ROOT}/{measure_file(name, '{scope}', config['sweep'])}"
+
+
+def all_measured(name):
+    """Input: what was measured so far."""
+    files = [measured(name).format(scope=scope) for scope, _ in runs.scopes]
+    return [file for file in files if os.path.isfile(file)]
 
 
 def shard_of(stage):

@@ -1,6 +1,7 @@
 # General benchmarks, off unless the configuration names some: what instruction tuning costs
 # elsewhere. Made from the finished run, and again when its scores are.
 
+GENERAL = []
 
 if config["general"]["tasks"]:
 
@@ -11,37 +12,35 @@ if config["general"]["tasks"]:
     except InputError as error:
         raise WorkflowError(f"error: general.tasks: {error}") from None
 
-# Runs that can answer without being told the task.
-ASKED_IN_GENERAL = [
-    scope
-    for scope, run in runs.scopes
-    if config["general"]["tasks"] and not runs.method(run).knows_task
-]
+    GENERAL += [
+        measured("general").format(scope=scope)
+        for scope, run in runs.scopes
+        if not runs.method(run).knows_task  # it can answer without being told the task
+    ]
 
-
-rule general:
-    input:
-        backbone=BACKBONE_FILES,
-        runs=made("list_runs", "runs"),
-        metrics=made("score", "metrics"),
-    output:
-        f"{ROOT}/{{scope}}/general.json",
-    log:
-        f"{ROOT}/logs/general/{{scope}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/general/{{scope}}.tsv"
-    resources:
-        gpu=1,
-        cpus_per_task=4,
-        mem_mb=32000,
-        runtime=720,
-    params:
-        run=run_of,
-        limit=["--limit", config["general"]["limit"]] if config["general"]["limit"] else [],
-        seed=seed_of,
-        source=source_of("tools.general"),
-        tasks=",".join(config["general"]["tasks"]),
-    shell:
-        "python -m stages.core.base.launch {resources.gpu} stages.tools.general {input.runs:q}"
-        " --method {params.run:q} --seed {params.seed} --tasks {params.tasks:q} {params.limit}"
-        " --out {output:q} > {log:q} 2>&1"
+    rule general:
+        input:
+            backbone=BACKBONE_FILES,
+            runs=made("list_runs", "runs"),
+            metrics=made("score", "metrics"),
+        output:
+            measured("general"),
+        log:
+            f"{ROOT}/logs/general/{{scope}}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/general/{{scope}}.tsv"
+        resources:
+            gpu=1,
+            cpus_per_task=4,
+            mem_mb=32000,
+            runtime=720,
+        params:
+            run=run_of,
+            limit=["--limit", config["general"]["limit"]] if config["general"]["limit"] else [],
+            seed=seed_of,
+            source=source_of("tools.general"),
+            tasks=",".join(config["general"]["tasks"]),
+        shell:
+            "python -m stages.core.base.launch {resources.gpu} stages.tools.general {input.runs:q}"
+            " --method {params.run:q} --seed {params.seed} --tasks {params.tasks:q} {params.limit}"
+            " --out {output:q} > {log:q} 2>&1"

@@ -41,6 +41,25 @@ rule score:
         " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
 
+rule measure_separability:
+    input:
+        runs=all_of("measure_separability", "runs"),
+        train=all_of("measure_separability", "train_rows"),
+        test=all_of("measure_separability", "test_rows"),
+        subset_features=all_of("measure_separability", "subset_features"),
+        test_features=all_of("measure_separability", "test_features"),
+    output:
+        made("measure_separability", "separability"),
+    log:
+        log_of("measure_separability"),
+    localrule: True
+    params:
+        source=source_of("measure_separability"),
+    shell:
+        "python -m stages.measure_separability --runs {input.runs:q} --out {output:q}"
+        " > {log:q} 2>&1"
+
+
 # Benchmark files are no inputs, or a deleted one would train its expert again; those that are
 # there give the run times.
 rule compare:
@@ -67,8 +86,6 @@ rule compare:
         " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
 
 
-# Written by `cmit robust` where people want it.
-ROBUST = [f"{ROOT}/{scope}/robust.json" for scope, _ in runs.scopes]
 PAGE_FILES = ("template.html", "page.css", "plots.css", "page.js")
 
 
@@ -78,6 +95,7 @@ rule report:
         scores=all_of("report", "scores"),
         metrics=all_of("report", "metrics"),
         comparison=all_of("report", "comparison"),
+        separability=all_of("report", "separability"),
         template=[shipped(f"stages/core/report/{file}") for file in PAGE_FILES],
         profiles=all_of("report", "profile"),
         allocations=all_of("report", "allocation"),
@@ -88,7 +106,8 @@ rule report:
         data=all_of("report", "test_rows"),
         predictions=all_of("report", "predictions"),
         samples=all_of("report", "sample_scores"),
-        robust=[file for file in ROBUST if Path(file).is_file()],
+        general=sorted({*all_measured("general"), *GENERAL}),
+        robust=all_measured("robust"),
     output:
         page=report(
             made("report", "report"),
@@ -111,4 +130,5 @@ rule report:
     shell:
         "python -m stages.report --runs {input.runs:q} --scores {input.scores:q}"
         " --metrics {input.metrics:q} --comparison {input.comparison:q}"
+        " --separability {input.separability:q}"
         " --out {output.page:q} --out-figures {output.figures:q} > {log:q} 2>&1"

@@ -1,16 +1,10 @@
-# The finished runs that route, asked in other words (`cmit robust`); not part of `all`. The target
-# `robust` makes a robust.json for each of them.
-
-ROBUST = f"{SUMMARY}/{{scope}}/robust.json"
+# The finished runs, asked in other words (`cmit robust`); not part of `all`. The target `robust`
+# makes a robust.json for each of them.
 
 
 rule robust:
     input:
-        [
-            ROBUST.format(scope=scope)
-            for scope, run in runs.scopes
-            if runs.method(run).routing == "threshold"
-        ],
+        [measured("robust").format(scope=scope) for scope, _ in runs.scopes],
 
 
 rule ask_in_other_words:
@@ -20,7 +14,7 @@ rule ask_in_other_words:
         runs=made("list_runs", "runs"),
         finished=made("score", "metrics"),
     output:
-        ROBUST,
+        measured("robust"),
     log:
         f"{ROOT}/logs/ask_in_other_words/{config['sweep'] or 'plain'}/{{scope}}.log",
     resources:
@@ -33,5 +27,5 @@ rule ask_in_other_words:
         seed=seed_of,
         source=source_of("tools.robust"),
     shell:
-        "python -m stages.tools.robust {input.runs:q} --method {params.run:q} --seed {params.seed} --samples 40"
-        " --answers --out {output:q} > {log:q} 2>&1"
+        "python -m stages.tools.robust {input.runs:q} --method {params.run:q} --seed {params.seed}"
+        " --samples 40 --answers --out {output:q} > {log:q} 2>&1"

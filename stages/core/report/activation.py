@@ -87,11 +87,11 @@ def section(results: Results) -> Section:
     pictures: list[Block] = []
     for method in dict.fromkeys(method for method, _ in results.routes):
         runs = [run for (name, _), run in results.routes.items() if name == method]
-        over = f", mean over {len(runs)} seeds" if len(runs) > 1 else ""
+        over = f"Mean over {len(runs)} seeds." if len(runs) > 1 else ""
         pictures.append(
             Picture(
                 draw(runs, results.order(method), results.task),
-                f"{results.label(method)}{over}.",
+                over,
                 f"Expert activation frequencies of {method} per step",
                 results.label(method),
                 name="" if pictures else "activation",

@@ -1,4 +1,4 @@
-"""Sections: reconstruction losses with thresholds per task, and test ratios seen against unseen."""
+"""Sections: losses of the routers with thresholds per task, and test ratios seen against unseen."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from stages.core.runs.results import Results
 # Shares of the data at the named quantiles of router artefacts.
 QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 LINE, HIGH = 40, 12  # pixels of a task, and of a box
-BOXES = (
-    "Box: middle half of the rows, black bar: median, line: 5% to 95%, dots: smallest and largest. "
-)
+BOXES = "Box: middle half of the rows, bar: median, line: 5% to 95%, dots: smallest and largest. "
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
@@ -55,11 +53,13 @@ def _boxes(
     scale = Scale(min(values) / 1.2, max(values) * 1.2, left, left + 750, log=True)
     x_axis(canvas, scale, 22, bottom, label, 9)
     legend(canvas, left, 9, entries)
+    two = any(len(boxes) > 1 for boxes in rows.values())
     for i, (name, boxes) in enumerate(rows.items()):
         top = 30 + LINE * i
-        canvas.text(left - 8, top + 14, shortened(name), "", "end", name)
+        first = top + 3 + (0 if two else (HIGH + 3) / 2)
+        canvas.text(left - 8, top + 17, shortened(name), "", "end", name)
         for k, (q, kind) in enumerate(boxes):
-            _box(canvas, scale, q, top + 3 + (HIGH + 3) * k, kind)
+            _box(canvas, scale, q, first + (HIGH + 3) * k, kind)
         if name in bars:
             canvas.rect(scale(bars[name]) - 1.25, top, 2.5, LINE - 6, "accent")
     return canvas
@@ -87,7 +87,7 @@ def draw_losses(routers: dict[str, dict], label: Callable[[str], str] = str) -> 
     bars = {label(task): router["threshold"] for task, router in routers.items()}
     shown = {kind for boxes in rows.values() for _, kind in boxes}
     words = {
-        "grey": "rows the autoencoder was fitted on",
+        "grey": "rows the router was fitted on",
         "blue": "rows it has not seen (out of fold)",
     }
     entries = [(kind, text) for kind, text in words.items() if kind in shown]
@@ -124,22 +124,29 @@ def _pooled(runs: Sequence[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[
     }
 
 
+def _median(losses: dict[str, float] | None) -> str:
+    return f"{losses['p50']:.3g}" if losses else "–"
+
+
 def _threshold_table(routers: dict[str, dict], scope: str, label: Callable[[str], str]) -> Table:
-    rows = []
-    for task, router in routers.items():
-        rule, losses = router["calibration"], router["losses"]
-        inside, held = losses["in_fold"], losses["out_of_fold"]
-        numbers = (
-            inside["p50"] if inside else None,
-            held["p50"] if held else None,
-            rule["quantile_value"],
-            router["threshold"],
-        )
-        shown = ["–" if number is None else f"{number:.2e}" for number in numbers]
-        rows.append([label(task), str(router["n"]), *shown])
+    columns = {
+        "Median in fold": [_median(router["losses"]["in_fold"]) for router in routers.values()],
+        "Median out of fold": [
+            _median(router["losses"]["out_of_fold"]) for router in routers.values()
+        ],
+        "Quantile": [
+            f"{router['calibration']['quantile_value']:.3g}" for router in routers.values()
+        ],
+        "Threshold": [f"{router['threshold']:.3g}" for router in routers.values()],
+    }
+    shown = {head: cells for head, cells in columns.items() if set(cells) != {"–"}}
+    rows = [
+        [label(task), str(router["n"]), *cells]
+        for (task, router), *cells in zip(routers.items(), *shown.values(), strict=True)
+    ]
     rule = next(iter(routers.values()))["calibration"]
     return Table(
-        ["Task", "Rows", "Median in fold", "Median out of fold", "Quantile", "Threshold"],
+        ["Task", "Rows", *shown],
         rows,
         f"Thresholds ({scope}): {rule['factor']:g} times the {100 * rule['quantile']:g}% quantile "
         f"of the {'out-of-fold' if rule['method'] == 'cross_fit' else 'training'} losses, unless "
@@ -150,7 +157,7 @@ def _threshold_table(routers: dict[str, dict], scope: str, label: Callable[[str]
 
 def section(results: Results) -> Section:
     """Losses of the routers' own rows with thresholds, then ratios of the test samples."""
-    title = "Reconstruction losses and thresholds"
+    title = "Losses and thresholds of routers"
     if not results.routers and not results.routes:
         return Section("losses", title, "Absent: no routers among the inputs.")
     fitted = _fitted(results)
@@ -159,7 +166,7 @@ def section(results: Results) -> Section:
         scope, routers = next(iter(results.routers.items()))
         blocks.append(_threshold_table(routers, str(scope), results.task))
     blocks += folded(_tested(results), "Test samples of the other methods")
-    lead = "A router accepts a sample when its autoencoder's loss is at or under the threshold."
+    lead = "A router accepts a sample whose loss is at or under the threshold."
     return Section("losses", title, lead, blocks)
 
 
@@ -171,10 +178,11 @@ def _fitted(results: Results) -> list[Block]:
         caption = BOXES + (
             "The thresholds rest on fitted rows, whose losses are lower than those of new samples."
             if alone
-            else "A threshold is well placed when it lies right of the blue box and line. The gap "
-            "between grey and blue is why it is not set on the fitted rows."
+            else "A threshold is well placed when it lies right of the blue box and line."
         )
-        alt = f"Reconstruction losses and thresholds per task, {scope}"
+        if not alone and any(router["losses"]["in_fold"] for router in routers.values()):
+            caption += " The gap between grey and blue is why it is not set on the fitted rows."
+        alt = f"Losses and thresholds of routers per task, {scope}"
         canvas, name = draw_losses(routers, results.task), "" if found else "thresholds"
         found.append(Picture(canvas, caption, alt, f"Subset rows, {scope}", name))
     return found

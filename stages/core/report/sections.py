@@ -1,7 +1,8 @@
 """The report's sections, one module each: numbers in, tables and pictures with captions out.
 
 ``page`` is the vocabulary of the page, ``svg`` that of pictures, ``style`` has the colours. To add
-a section, write a module with ``section(results) -> Section`` and list it here.
+a section, write a module with ``section(results) -> Section`` and list it here; one that gives None
+is left out.
 """
 
 from stages.core.report import (
@@ -9,6 +10,7 @@ from stages.core.report import (
     comparison,
     evolution,
     examples,
+    general,
     losses,
     matrices,
     metrics,
@@ -19,6 +21,7 @@ from stages.core.report import (
     routing,
     runtimes,
     sensitivity,
+    separability,
     training,
     tree,
 )
@@ -31,7 +34,9 @@ SECTIONS = (
     examples.section,
     training.section,
     routing.section,
+    separability.section,
     robust.section,
+    general.section,
     activation.section,
     losses.section,
     sensitivity.section,

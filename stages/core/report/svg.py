@@ -143,8 +143,8 @@ class Scale:
 
     def ticks(self, count: int = 5) -> list[float]:
         """About so many round numbers within the scale."""
-        if self.log:
-            return _log_ticks(self.low, self.high, count)
+        if self.log and len(found := _log_ticks(self.low, self.high, count)) > 1:
+            return found
         if self.high <= self.low:
             return [self.low]
         rough = (self.high - self.low) / count

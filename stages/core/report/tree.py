@@ -49,7 +49,7 @@ def draw(transfers: dict[str, dict], label: Callable[[str], str] = str) -> Canva
         if parent is not None:
             corner, above = places[parent]
             canvas.line([(corner, above), (corner, y), (x, y)], "pale")
-            loss = f"{transfers[task]['losses'][parent]:.2e}"
+            loss = f"{transfers[task]['losses'][parent]:.3g}"
             canvas.text((corner + x) / 2, y - 9, loss, "small", "middle")
     for task, (x, y) in places.items():
         canvas.dot(x, y, "blue", radius=11)
@@ -66,14 +66,14 @@ def _losses(transfers: dict[str, dict], scope: str, label: Callable[[str], str])
         for earlier in tasks[:-1]:
             loss = transfer["losses"].get(earlier)
             chosen = earlier == transfer["parent"]
-            text = "" if loss is None else f"{loss:.2e}"
+            text = "" if loss is None else f"{loss:.3g}"
             row.append(Cell(text, "chosen as parent" if chosen else "", marks="chosen" * chosen))
         rows.append(row)
     return Table(
         ["New task", *map(label, tasks[:-1])],
         rows,
-        f"Mean reconstruction loss of a new task's rows (row) under each earlier task's "
-        f"autoencoder (column), {scope}. Bold: the parent.",
+        f"Mean loss of a new task's rows (row) under each earlier task's "
+        f"router (column), {scope}. Bold: the parent.",
         name=f"parents:{scope}",
     )
 
@@ -110,8 +110,8 @@ def section(results: Results) -> Section:
     for k, (scope, transfers) in enumerate(results.transfers.items()):
         longest = 1 + max(depth for _, depth in walk(transfers))
         caption = (
-            f"Numbers: place in the stream; on the edges: mean reconstruction loss of the child's "
-            f"rows under the parent's autoencoder. Longest branch: {longest} of {len(transfers)} "
+            f"Numbers: place in the stream; on the edges: mean loss of the child's "
+            f"rows under the parent's router. Longest branch: {longest} of {len(transfers)} "
             "tasks, so that many trainings must follow each other; others run side by side."
         )
         alt = f"Tree of parent experts, {scope}, longest branch {longest}"

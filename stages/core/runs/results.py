@@ -56,11 +56,13 @@ class Results:
     routes: dict[tuple[str, int], dict[str, Routed]] = field(default_factory=dict)
     benchmarks: dict[str, list[dict]] = field(default_factory=dict)
     comparison: dict = field(default_factory=dict)
+    separability: dict = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
     published: list[dict] = field(default_factory=list)  # rows metric, method, Average
     command: str = ""  # that made the run
     examples: Examples | None = None
     robust: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
+    general: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
     labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:
@@ -204,13 +206,13 @@ def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]
     return found
 
 
-def read_robust(sheet: RunSheet) -> dict[tuple[str, int], dict]:
-    """What ``cmit robust`` wrote into the folders of runs, by (run, seed)."""
-    files = {
-        (run.name, run.seed): sheet.root / f"seed{run.seed}/{run.name}/robust.json"
+def read_measured(sheet: RunSheet, name: str) -> dict[tuple[str, int], dict]:
+    """What was measured of runs on demand, ``general`` or ``robust``, by (run, seed)."""
+    return {
+        (run.name, run.seed): read_json(name, run.measures[name])
         for run in sheet.runs
+        if name in run.measures and run.measures[name].is_file()
     }
-    return {place: read_json("robust", file) for place, file in files.items() if file.is_file()}
 
 
 def read_benchmarks(sheet: RunSheet) -> dict[str, list[dict]]:

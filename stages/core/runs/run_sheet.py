@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,20 @@ from stages.core.base.config import slice_config
 from stages.core.base.errors import InputError, unknown
 from stages.core.runs.runs import Runs, split_scope
 
+MEASURES = ("general", "robust")
+"""What is measured of a finished run on demand, a JSON file each in the run's folder."""
+
 PLACES = ("output", "gpus", "loader", "general")  # keys that do not say what a run makes
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration without what says where it is run and watched."""
     return slice_config(config, *(key for key in config if key not in PLACES))
+
+
+def measure_file(name: str, scope: str, sweep: str | None) -> str:
+    """Where one of :data:`MEASURES` of a run is, below the stream's folder; a sweep has its own."""
+    return str(Path("sweeps", sweep) / scope / f"{name}.json" if sweep else f"{scope}/{name}.json")
 
 
 def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
@@ -45,6 +53,9 @@ def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
                 "seed": int(split_scope(scope)[0].removeprefix("seed")),
                 "tasks": runs.tasks(run),
                 "artefacts": _artefacts(runs, scope, run),
+                "measures": {
+                    name: measure_file(name, scope, runs.config["sweep"]) for name in MEASURES
+                },
             }
             for scope, run in runs.scopes
         ],
@@ -85,13 +96,15 @@ def _artefacts(runs: Runs, scope: str, run: str) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class Run:
-    """A method or variant under one seed, and the files of its artefacts by name and task."""
+    """A method or variant under one seed, and the files of its artefacts by name and task;
+    ``measures`` are files that need not be there."""
 
     name: str
     method: str
     seed: int
     tasks: list[str]  # in the order in which it learns them
     artefacts: dict[str, dict[str, Path]]
+    measures: dict[str, Path] = field(default_factory=dict)
 
     def file(self, artefact: str, task: str) -> Path:
         """Where an artefact of a task is.
@@ -129,6 +142,7 @@ class RunSheet:
                     name: {task: self.root / file for task, file in files.items()}
                     for name, files in entry["artefacts"].items()
                 },
+                {name: self.root / file for name, file in entry.get("measures", {}).items()},
             )
             for entry in content["runs"]
         ]

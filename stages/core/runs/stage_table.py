@@ -216,15 +216,17 @@ STAGES: dict[str, Stage] = {
         fixed=True,
         summary=True,
     ),
+    "measure_separability": Stage(
+        reads=dict.fromkeys(
+            ("runs", "train_rows", "test_rows", "subset_features", "test_features"), stream
+        ),
+        writes={"separability": Artefact("separability.json", "separability")},
+        local=True,
+        fixed=True,
+        summary=True,
+    ),
     "compare": Stage(
-        reads={
-            "runs": stream,
-            "scores": stream,
-            "metrics": stream,
-            "router": stream,
-            "expert": stream,
-            "routes": stream,
-        },
+        reads=dict.fromkeys(("runs", "scores", "metrics", "router", "expert", "routes"), stream),
         writes={
             "comparison": Artefact("comparison.json", "comparison"),
             "comparison_text": Artefact("comparison.md", "markdown"),
@@ -239,6 +241,7 @@ STAGES: dict[str, Stage] = {
             "scores": stream,
             "metrics": stream,
             "comparison": stream,
+            "separability": stream,
             "profile": stream,
             "allocation": stream,
             "router": stream,

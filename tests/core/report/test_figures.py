@@ -47,6 +47,27 @@ def test_quantiles_of_a_ramp():
     assert found == {"min": 0, "p05": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "max": 100}
 
 
+def test_a_short_logarithmic_axis_has_more_than_one_tick():
+    assert Scale(1.4, 2.6, 0, 1, log=True).ticks(3) == pytest.approx([1.5, 2.0, 2.5])
+    assert Scale(0.9, 2.6, 0, 1, log=True).ticks(3) == [1.0, 2.0]
+
+
+def router(**medians: float | None) -> dict:
+    sums = {name: None if value is None else {"p50": value} for name, value in medians.items()}
+    rule = {"quantile_value": 1.0, "factor": 1.7, "quantile": 0.95, "method": "leave_one_out"}
+    return {"n": 64, "losses": sums, "calibration": rule, "threshold": 1.7}
+
+
+def test_thresholds_without_fitted_losses_have_no_such_column():
+    """Neighbours have losses of rows left out alone; an autoencoder's may be small numbers."""
+    near = losses._threshold_table({"a": router(in_fold=None, out_of_fold=0.552)}, "seed 0", str)
+    assert near.head == ["Task", "Rows", "Median out of fold", "Quantile", "Threshold"]
+    assert near.rows == [["a", "64", "0.552", "1", "1.7"]]
+    both = losses._threshold_table({"a": router(in_fold=1e-5, out_of_fold=0.5)}, "seed 0", str)
+    assert both.head[2:4] == ["Median in fold", "Median out of fold"]
+    assert both.rows[0][2:4] == ["1e-05", "0.5"]
+
+
 def slot(module: str, block: int, kind: str, **fields) -> dict:
     return {"tower": module, "block": block, "slot": kind, **fields}
 
