@@ -118,9 +118,10 @@ def _licence(source: RunSource) -> str | None:
     if not file.is_file():
         return None
     try:
-        return (metadata_load(file) or {}).get("license")
+        licence: str | None = (metadata_load(file) or {}).get("license")
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file}: its front matter is faulty: {first_line(error)}.") from None
+    return licence
 
 
 def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> str:
