@@ -37,8 +37,8 @@ SIF := results/images/cmit-pipeline_$(VERSION).sif
 # What loads no backbone family and starts no Snakemake.
 QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addprefix --ignore=tests/, \
 	core/backbone/test_families.py core/model/test_continual.py core/training/test_tracking.py \
-	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_general.py \
-	tools/test_measure.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
+	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_exported_folder.py \
+	tools/test_general.py tools/test_measure.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
 
 .PHONY: demo compare docs picture test coverage quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def from_lines(lines: Iterable[str], task: str | None) -> list[Asked]:
     """Questions from JSON lines; empty lines do not count.
 
     Raises:
-        InputError: a line that is no object with image and question; its number is named.
+        InputError: no question at all, or a line that is no object with image and question; its
+            number is named.
     """
     found = []
     for number, line in enumerate(lines, 1):
@@ -64,6 +66,8 @@ def from_lines(lines: Iterable[str], task: str | None) -> list[Asked]:
             if not isinstance(entry.get(key), str):
                 raise InputError(f"{where}: {key}: expected text, found {entry.get(key)!r}.")
         found.append((entry["image"], entry["question"], entry.get("task", task)))
+    if not found:
+        raise InputError("standard input: no question; give one line of JSON each.")
     return found
 
 
@@ -142,12 +146,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from stages.core.model.exported import find_source
 
     source = find_source(Path(args.run), args.method, args.seed)
-    source.check(args.step)
+    for step in range(len(source.tasks) + 1) if args.all_steps else [args.step]:
+        source.check(step)
     for task in source.rows(asked)[1]:  # what is wrong is told before the backbone is loaded
         source.steps(task)
 
     from stages.core.model.continual import ContinualModel
 
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, for those who develop them
     model = ContinualModel.of(source, args.step, backbone=args.backbone)
     before = None
     for question, step, answer in answers(model, asked, args.all_steps):

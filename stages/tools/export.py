@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts, cli, provenance
-from stages.core.base.errors import InputError
+from stages.core.base.errors import InputError, first_line
 from stages.tools.new_folder import new_folder
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def export(sheet: RunSheet, run: Run, out: Path) -> list[str]:
     text = _card(sheet, run, source, list(states))
     with new_folder(out) as draft:
         for task, folder in states.items():
-            shutil.copytree(folder, draft / EXPERTS / task)
+            shutil.copytree(folder, draft / EXPERTS / task, ignore=shutil.ignore_patterns(".*"))
             _refer(draft / EXPERTS / task / ADAPTER, source.config["backbone"])
+        routers = _write_routers(source, draft)
         notes = {
             "stream": sheet.stream,
             "run": run.name,
@@ -60,7 +61,8 @@ def export(sheet: RunSheet, run: Run, out: Path) -> list[str]:
             "config": source.config,
             "limits": source.limits,
             "experts": list(states),
-            "routers": _write_routers(source, draft),
+            "routers": routers,
+            "files": _sums(draft),
             "provenance": _made_of(run, source),
         }
         artifacts.write_json("model", draft / NOTES, notes)
@@ -96,9 +98,30 @@ def _write_routers(source: RunSource, draft: Path) -> dict[str, dict[str, Any]]:
     return notes
 
 
+def _sums(draft: Path) -> dict[str, str]:
+    """SHA-256 of every file that decides an answer, by its name below the folder."""
+    files = sorted(file for file in draft.rglob("*") if file.is_file())
+    return {str(file.relative_to(draft)): provenance.file_hash(file) for file in files}
+
+
 def _made_of(run: Run, source: RunSource) -> dict[str, Any]:
     files = {f"{name}/{task}": path for name, task, path in source.needed(None)}
     return provenance.record("tools.export", files, source.config, seed=run.seed, method=run.method)
+
+
+def _licence(source: RunSource) -> str | None:
+    """Of the backbone, as the model card in its folder says; None where it says nothing."""
+    import yaml
+    from huggingface_hub import metadata_load
+
+    file = Path(source.backbone) / "README.md"
+    if not file.is_file():
+        return None
+    try:
+        licence: str | None = (metadata_load(file) or {}).get("license")
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: its front matter is faulty: {first_line(error)}.") from None
+    return licence
 
 
 def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> str:
@@ -133,6 +156,8 @@ def _card(sheet: RunSheet, run: Run, source: RunSource, states: list[str]) -> st
             metrics=mine[0],
             summary=next(e for e in metrics["summary"] if e["method"] == run.name),
             definitions=metrics["definitions"],
+            sources=sheet.sources,
+            licence=_licence(source),
             experts=states,
             parent=source.parent(states[-1]) if source.uses_parents else None,
             peft=all((source.states[task] / ADAPTER).is_file() for task in states),
@@ -161,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{args.out}: the backbone with {' + '.join(experts)} in its weights.")
         return
     states = export(sheet, run, args.out)
-    print(f"{args.out}: {len(states)} experts ({', '.join(states)}) and how they are chosen.")
+    what = "the expert" if len(states) == 1 else f"{len(states)} experts"
+    print(f"{args.out}: {what} ({', '.join(states)}) and the model card.")
 
 
 if __name__ == "__main__":

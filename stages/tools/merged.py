@@ -70,7 +70,7 @@ def _card(source: Source, task: str, experts: list[str]) -> str:
     base, revision = backbone.get("hub_id") or backbone["path"], backbone["revision"]
     named = f"base_model: {base}\n" if backbone.get("hub_id") else ""
     return (
-        f"---\n{named}library_name: transformers\n"
+        f"---\n{named}library_name: transformers\npipeline_tag: image-text-to-text\n"
         f"tags: [continual-learning, multimodal, {source.method.name}]\n---\n\n"
         f"# {task}, of {source.run}, seed {source.seed}\n\n"
         f"`{base}`{f' at commit `{revision}`' if revision else ''} with the LoRA experts of "

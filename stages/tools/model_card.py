@@ -25,6 +25,8 @@ class Facts:
     metrics: Mapping[str, Any]  # of this run and seed, as in metrics.json
     summary: Mapping[str, Any]  # of this run over all its seeds
     definitions: Mapping[str, Any]  # of the metrics
+    sources: Mapping[str, Mapping[str, str]]  # of the data by task: name, version, licence
+    licence: str | None  # of the backbone, as its own card says
     experts: Sequence[str]
     parent: str | None  # the task whose expert answers beside the last one
     peft: bool  # whether the experts are PEFT folders
@@ -43,8 +45,7 @@ def card(facts: Facts) -> str:
             "after task, with the code of cmit-pipeline. `model.json` says what belongs together, "
             "`config.yaml` is the configuration of the run.",
             f"**Base model:** `{base}`" + (f" at commit `{revision}`" if revision else "")
-            + f", {facts.backbone['dtype']}, at most {facts.backbone['max_tiles']} tiles an image."
-            " It is not part of this folder.",
+            + f"; {_fed(facts.backbone)}. It is not part of this folder.",
             "## Tasks, in the order of learning",
             _tasks(facts),
             "## Scores",
@@ -53,6 +54,8 @@ def card(facts: Facts) -> str:
             _metrics(facts),
             "## Limits",
             _limits(facts),
+            "## Licences",
+            _licences(facts),
             "## How to load",
             _loading(facts, base, revision),
         ]
@@ -63,7 +66,15 @@ def _front(facts: Facts, base: str) -> str:
     named = [f"base_model: {base}"] if facts.backbone.get("hub_id") else []
     library = ["library_name: peft"] if facts.peft else []
     tags = [f"tags: [continual-learning, multimodal, {facts.method}]"]
-    return "\n".join(["---", *named, *library, *tags, "---"])
+    return "\n".join(["---", *named, *library, "pipeline_tag: image-text-to-text", *tags, "---"])
+
+
+def _fed(backbone: Mapping[str, Any]) -> str:
+    """In which precision the backbone computes, and in how many parts it sees an image."""
+    kinds = {"auto": "bfloat16 where the device multiplies it natively, else float32"}
+    tiles = backbone["max_tiles"]
+    parts = "every image in one piece" if tiles == 1 else f"an image in at most {tiles} tiles"
+    return f"it computes in {kinds.get(backbone['dtype'], backbone['dtype'])}, and sees {parts}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -127,9 +138,18 @@ def _limits(facts: Facts) -> str:
         "lettered options); others were not tested.\n"
         "- The scores hold for the test rows of this stream and this backbone alone. Answers are "
         "decoded greedily.\n"
-        "- Nobody has checked the answers for harm or bias; the licences of the data and of the "
-        "backbone bind."
+        "- Nobody has checked the answers for harm or bias."
     )
+
+
+def _licences(facts: Facts) -> str:
+    """What binds whoever uses or passes on the folder."""
+    lines = [f"- backbone: {facts.licence or 'see its model card'}"]
+    for task in facts.tasks:
+        data = facts.sources.get(task["name"])
+        said = f"{data['licence']} ({data['name']} {data['version']})" if data else "not recorded"
+        lines.append(f"- data of {task['name']}: {said}")
+    return "Those of the backbone and of the data bind:\n\n" + "\n".join(lines)
 
 
 def _loading(facts: Facts, base: str, revision: str | None) -> str:
@@ -146,11 +166,12 @@ def _loading(facts: Facts, base: str, revision: str | None) -> str:
             f"{own}\n\nThe states in `experts/` are mixtures with gates. PEFT has no such layer "
             "and cannot load them."
         )
-    pinned = f', revision="{revision}"' if revision else ""
+    options = {"revision": revision, "dtype": facts.backbone["dtype"]}
+    said = "".join(f', {k}="{v}"' for k, v in options.items() if v not in (None, "auto"))
     return (
         f"{own}\n\nWith PEFT alone, one expert for every question:\n\n```python\n"
         "from peft import PeftModel\nfrom transformers import AutoModelForImageTextToText\n\n"
-        f'base = AutoModelForImageTextToText.from_pretrained("{base}"{pinned})\n'
+        f'base = AutoModelForImageTextToText.from_pretrained("{base}"{said})\n'
         f'model = PeftModel.from_pretrained(base, "THIS_FOLDER/experts/{facts.experts[-1]}")\n'
         f"{_beside(facts.parent)}```"
     )

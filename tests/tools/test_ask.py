@@ -137,6 +137,11 @@ def test_bad_lines_are_named(line: str, told: str) -> None:
     assert told in str(raised.value)
 
 
+def test_no_line_is_no_question() -> None:
+    with pytest.raises(InputError, match="standard input: no question"):
+        ask.from_lines(["", " \n"], None)
+
+
 def test_a_missing_part_is_named(capsys, small_run, asked, tmp_path) -> None:
     root = shutil.copytree(small_run, tmp_path / "run")
     shutil.rmtree(root / "seed0/dmole/experts/tiny_choice")
@@ -144,3 +149,16 @@ def test_a_missing_part_is_named(capsys, small_run, asked, tmp_path) -> None:
         run(capsys, root, *asked[0][:2])
     assert "not finished, because the expert of tiny_choice is missing" in capsys.readouterr().err
     assert "tiny_caption" in run(capsys, root, *asked[0][:2], "--step", 1)
+
+
+def test_all_steps_of_an_export_are_refused_before_the_backbone_is_loaded(
+    capsys, small_run, asked, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    cmit.main(["export", str(small_run), str(out), "--method", "seq_ft"])
+    monkeypatch.setattr(ContinualModel, "of", None)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run(capsys, out, *asked[0][:2], "--all-steps")
+    told = "no expert of tiny_caption, because an export holds only what answers after the last"
+    assert f"error: {out}: {told}" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
@@ -144,7 +145,7 @@ def test_the_backbone_is_named_as_others_find_it(small_run, tmp_path) -> None:
     assert config["revision"] == "0" * 40
     readme = (out / "README.md").read_text()
     assert readme.startswith("---\nbase_model: someone/tiny-vlm\nlibrary_name: peft\n")
-    assert f'from_pretrained("someone/tiny-vlm", revision="{"0" * 40}")' in readme
+    assert f'from_pretrained("someone/tiny-vlm", revision="{"0" * 40}", dtype="float32")' in readme
     assert ExportedSource(out).backbone == load_path(small_run)  # as long as it is there
     notes = json.loads((out / "model.json").read_text())
     notes["config"]["backbone"]["path"] = "gone"
@@ -185,6 +186,8 @@ def test_a_folder_that_holds_something_stays_as_it_is(small_run, tmp_path) -> No
     assert [p.name for p in full.iterdir()] == ["mine.txt"]
     with pytest.raises(InputError, match="is a file"):
         export(*run, full / "mine.txt")
+    with pytest.raises(InputError, match="lies below a file"):
+        export(*run, full / "mine.txt/deeper")
     empty = tmp_path / "empty"
     empty.mkdir()
     export(*run, empty)
@@ -228,45 +231,38 @@ def test_several_seeds_give_intervals(small_run) -> None:
         tasks=[{"name": "t", "metric": "iou", "min_new_tokens": 1, "max_new_tokens": 2}],
         scores=[], metrics={"metrics": {key: {"value": 8.0}}},
         summary={"seeds": [0, 1], "metrics": {key: {"mean": 10.0, "std": 2.0}}},
-        definitions=found["definitions"], experts=["t"], parent=None, peft=True, told=False,
+        definitions=found["definitions"], sources={}, licence=None, experts=["t"], parent=None,
+        peft=True, told=False,
     )  # fmt: skip
     assert "| 8.00 | 10.00 ± 17.97 |" in card(facts)
     assert "no intervals" not in card(facts)
 
 
-def test_an_export_says_what_it_lacks(small_run, exported, tmp_path) -> None:
-    with pytest.raises(InputError, match="expert of tiny_caption is missing.*after the last step"):
-        ContinualModel.load(exported / "seq_ft", 1)
-    with pytest.raises(InputError, match="exported of method seq_ft, not dmole"):
-        ContinualModel.load(exported / "seq_ft", method="dmole")
-    broken = shutil.copytree(exported / "dmole", tmp_path / "broken")
-    notes = json.loads((broken / "model.json").read_text())
-    del notes["routers"]["tiny_choice"]
-    (broken / "model.json").write_text(json.dumps(notes))
-    with pytest.raises(InputError, match="no router of tiny_choice"):
-        ContinualModel.load(broken)
-
-
-@pytest.mark.parametrize(
-    ("keys", "value", "told"),
-    [
-        (["tasks"], ["../../elsewhere"], "tasks.0: '../../elsewhere' does not match"),
-        (["method"], "dmol", "unknown method 'dmol'. Did you mean 'dmole'"),
-        (["config", "routing", "second"], "best", "config.routing.second: 'best' is not one of"),
-        (["config", "backbone", "max_tiles"], 0, "config.backbone.max_tiles"),
-        (["limits", "tiny_choice"], {"max_new_tokens": 2}, "'min_new_tokens' is a required"),
-    ],
-)
-def test_a_faulty_edit_of_an_export_is_named(exported, tmp_path, keys, value, told) -> None:
-    folder = shutil.copytree(exported / "dmole", tmp_path / "edited")
-    place = content = json.loads((folder / "model.json").read_text())
-    for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
-    (folder / "model.json").write_text(json.dumps(content))
-    with pytest.raises(InputError) as raised:
-        ContinualModel.load(folder)
-    assert told in str(raised.value)
+def test_the_card_is_fit_for_the_hub(small_run, tmp_path) -> None:
+    """Its front matter is what huggingface_hub reads; licences are those of the sources."""
+    root = shutil.copytree(small_run, tmp_path / "run")
+    backbone = tmp_path / "backbone"
+    shutil.copytree(load_path(small_run), backbone)
+    (backbone / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
+    sheet = json.loads((root / "runs.json").read_text())
+    sheet["config"]["backbone"]["path"] = str(backbone)
+    sheet["sources"]["tiny_choice"] = {"name": "shapes", "version": "2", "licence": "CC0"}
+    del sheet["sources"]["tiny_ground"]
+    (root / "runs.json").write_text(json.dumps(sheet))
+    export(*find_run(root, "dmole"), tmp_path / "out")
+    read = ModelCard.load(tmp_path / "out/README.md")
+    assert read.data.to_dict() == {
+        "library_name": "peft",
+        "pipeline_tag": "image-text-to-text",
+        "tags": ["continual-learning", "multimodal", "dmole"],
+    }
+    assert "- backbone: mit\n" in read.text
+    assert "- data of tiny_choice: CC0 (shapes 2)\n" in read.text
+    assert "- data of tiny_ground: not recorded\n" in read.text
+    assert 'dtype="float32")' in read.text  # that of the run's configuration
+    (backbone / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(InputError, match=r"README\.md: its front matter is faulty"):
+        export(*find_run(root, "dmole"), tmp_path / "other")
 
 
 def test_equal_runs_give_equal_bytes(small_run, exported, tmp_path) -> None:

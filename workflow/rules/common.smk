@@ -11,7 +11,7 @@ from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
 from stages.core.dmole.decisions import read_transfer
 from stages.core.runs.checks import check_runs
-from stages.core.runs.run_sheet import labels_of, measure_file, settings_of
+from stages.core.runs.run_sheet import labels_of, measure_file, settings_of, sources_of
 from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES, artefact, writer
 

@@ -11,6 +11,7 @@ rule list_runs:
         config=json.dumps(settings_of(config), sort_keys=True),
         root=os.path.relpath(ROOT, SUMMARY),
         labels=json.dumps(labels_of(runs), sort_keys=True),
+        sources=json.dumps(sources_of(runs), sort_keys=True),
         source=source_of("list_runs"),
     shell:
         "python -m stages.list_runs --config {params.config:q} --root {params.root:q}"

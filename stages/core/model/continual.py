@@ -65,7 +65,7 @@ class ContinualModel:
         source.check(step)
         self.source, self.backbone, self.step = source, backbone, step
         self._states = states
-        self._generic: np.ndarray | None = None  # features of requests in general, once needed
+        self._generic: list[np.ndarray] = []  # features of requests in general, once needed
         self._routers: list[routers.Router] = []
         self._rule: Rule | None = None
         if source.routed:
@@ -85,8 +85,8 @@ class ContinualModel:
         """The model of a run.
 
         Args:
-            path: an exported folder, the results of a stream, or a folder below them such as
-                ``seed0/dmole``.
+            path: an exported folder, ``hf:OWNER/NAME`` for one on the Hugging Face hub, the
+                results of a stream, or a folder below them such as ``seed0/dmole``.
             step: after how many tasks; None: after all.
             device: such as ``cpu`` or ``cuda:1``; None: a GPU if there is one.
             method: a method or variant; None: the folder's, else the first of the run.
@@ -124,7 +124,9 @@ class ContinualModel:
 
     def at(self, step: int | None) -> ContinualModel:
         """The same model after another step; backbone and experts are shared."""
-        return ContinualModel(self.source, self.backbone, self._states, step)
+        other = ContinualModel(self.source, self.backbone, self._states, step)
+        other._generic = self._generic
+        return other
 
     # --- questions ---
 
@@ -220,9 +222,9 @@ class ContinualModel:
         settings["batch_size"] = usual("features", settings["batch_size"])
         with self._states.using([]):
             if settings["style"] == "meaning":
-                if self._generic is None:
-                    self._generic = generic_features(self.backbone, settings["batch_size"])
-                settings["generic"] = self._generic
+                if not self._generic:
+                    self._generic.append(generic_features(self.backbone, settings["batch_size"]))
+                settings["generic"] = self._generic[0]
             return extract_features(self.backbone, rows, texts=texts, **settings)
 
     def _limits(self, task: str | None) -> dict[str, int]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.base import artifacts
-from stages.core.base.errors import InputError
+from stages.core.base.errors import InputError, first_line
+from stages.core.base.provenance import file_hash
 from stages.core.base.reading import read_weights
 from stages.core.model.source import RunSource, Source
 from stages.core.runs.find_run import find_run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stages.core.dmole.routers import Router
 
 NOTES, ROUTERS, EXPERTS = "model.json", "routers.safetensors", "experts"
+HUB = "hf:"  # in front of names on the Hugging Face hub
 
 
 def is_exported(folder: Path) -> bool:
@@ -24,19 +26,35 @@ def is_exported(folder: Path) -> bool:
     return (folder / NOTES).is_file()
 
 
+def check_file(file: Path, expected: str) -> None:
+    """Raises :class:`InputError` for a file that is missing, or whose SHA-256 is another."""
+    if not file.is_file():
+        raise InputError(f"{file}: missing; get the exported folder again.")
+    if file_hash(file) != expected:
+        raise InputError(
+            f"{file}: changed since it was exported, or not downloaded in full (its SHA-256 is not "
+            f"that of {NOTES}); get the exported folder again."
+        )
+
+
 class ExportedSource(Source):
     """The model of an exported folder."""
 
-    advice = "An export holds what answers after the last step; export it again."
+    lacks = (
+        "no {name} of {task}, because an export holds only what answers after the last step. Ask "
+        "the run that it was made from."
+    )
 
     def __init__(self, folder: Path) -> None:
         """Read what the folder says of itself.
 
         Raises:
-            InputError: not an export, or a faulty one.
+            InputError: not an export, or one with a file that is faulty, changed or missing.
         """
         self.folder, found = folder, artifacts.read_json("model", folder / NOTES)
         self.notes = found["routers"]
+        for name, expected in found["files"].items():
+            check_file(folder / name, expected)
         super().__init__(
             place=str(folder),
             run=found["run"],
@@ -81,11 +99,14 @@ class ExportedSource(Source):
 
 def find_source(path: Path, method: str | None = None, seed: int | None = None) -> Source:
     """The parts of the model that a person means: an exported folder, or a run as in
-    :func:`find_run`.
+    :func:`find_run`; also an exported folder on the Hugging Face hub, ``hf:OWNER/NAME`` or
+    ``hf:OWNER/NAME@REVISION``, whose files come from the cache or are downloaded.
 
     Raises:
-        InputError: neither, or an export of another method or seed.
+        InputError: none of these, or an export of another method or seed.
     """
+    if str(path).startswith(HUB):
+        path = _downloaded(str(path))
     if not is_exported(path):
         return RunSource(*find_run(path, method, seed))
     source = ExportedSource(path)
@@ -93,3 +114,19 @@ def find_source(path: Path, method: str | None = None, seed: int | None = None) 
         if given not in (None, found):
             raise InputError(f"{path}: exported of {name} {found}, not {given}.")
     return source
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        found = snapshot_download(
+            repository, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise InputError(f"{name}: {first_line(error)}") from None
+    if not is_exported(Path(found)):
+        raise InputError(f"{name}: holds no {NOTES}, so that it is nothing `cmit export` made.")
+    return Path(found)

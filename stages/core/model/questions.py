@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from stages.core.base.errors import InputError
 from stages.core.data.faults import RowError
@@ -60,11 +60,16 @@ def _source(image: Picture, name: str) -> dict[str, Any]:
 
 
 def _encoded(image: Image.Image) -> bytes:
-    """The image as a PNG, so that it is read as one from a file is."""
-    if image.mode not in (*LOSSLESS, "I", "F"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    """The image as a PNG with its orientation, so that it is read as one from a file is."""
     if image.mode in ("I", "F"):
         raise RowError("unsupported image", f"pixel mode {image.mode!r}; give 8 bits a channel")
-    stream = BytesIO()
-    image.save(stream, "PNG", compress_level=1)
+    stream, exif = BytesIO(), Image.Exif()
+    try:
+        image.load()  # which turns a TIFF, and then says so in its EXIF data
+        exif[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.mode not in LOSSLESS:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.save(stream, "PNG", compress_level=1, exif=exif)
+    except Exception as error:  # decoders raise many types on damaged data
+        raise RowError("unreadable image", f"PIL image: {error}") from None
     return stream.getvalue()

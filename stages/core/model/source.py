@@ -38,7 +38,10 @@ class Source:
     limits: dict[str, dict[str, int]]  # by task, length of an answer in tokens
     states: dict[str, Path]
 
-    advice: ClassVar[str] = "Run it to its end, or ask for an earlier step."
+    lacks: ClassVar[str] = (
+        "not finished, because the {name} of {task} is missing: {path}. Run it to its end, or ask "
+        "for an earlier step."
+    )
 
     @property
     def routed(self) -> bool:
@@ -114,10 +117,8 @@ class Source:
             )
         for name, task, path in self.needed(step):
             if not path.exists():
-                raise InputError(
-                    f"{self.place}: not finished, because the {name} of {task} is missing: {path}. "
-                    f"{self.advice}"
-                )
+                told = self.lacks.format(name=name, task=task, path=path)
+                raise InputError(f"{self.place}: {told}")
 
     def needed(self, step: int | None) -> list[tuple[str, str, Path]]:
         """Artefact, task and path of all that answering after a step reads."""

@@ -23,6 +23,8 @@ MEASURES = ("general", "robust")
 
 PLACES = ("output", "gpus", "loader", "general")  # keys that do not say what a run makes
 
+SOURCE = ("name", "version", "licence")  # of a manifest's source
+
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration without what says where it is run and watched."""
@@ -45,6 +47,7 @@ def sheet_of(runs: Runs, root: str) -> dict[str, Any]:
         "root": root,
         "tasks": runs.config["tasks"],
         "labels": labels_of(runs),
+        "sources": sources_of(runs),
         "config": settings_of(runs.config),
         "runs": [
             {
@@ -85,6 +88,12 @@ def labels_of(runs: Runs) -> dict[str, dict[str, str]]:
         kind: {name: label for name, label in found.items() if label != name}
         for kind, found in {"tasks": tasks, "methods": methods}.items()
     }
+
+
+def sources_of(runs: Runs) -> dict[str, dict[str, str]]:
+    """By task, where its data come from and their licence, as the manifests say."""
+    found = {task: runs.manifest(task).content["source"] for task in runs.config["tasks"]}
+    return {task: {key: source[key] for key in SOURCE} for task, source in found.items()}
 
 
 def _artefacts(runs: Runs, scope: str, run: str) -> dict[str, dict[str, str]]:
@@ -131,6 +140,7 @@ class RunSheet:
         self.path, self.config = Path(path), content["config"]
         self.stream, self.tasks = content["stream"], content["tasks"]
         self.labels: dict[str, dict[str, str]] = content.get("labels", {})
+        self.sources: dict[str, dict[str, str]] = content.get("sources", {})
         self.root = Path(os.path.normpath(self.path.parent / content["root"]))
         self.runs = [
             Run(

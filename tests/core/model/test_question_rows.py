@@ -4,7 +4,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from stages.core.base.errors import InputError
 from stages.core.data.images import open_rgb
@@ -49,6 +49,22 @@ def test_a_path_bytes_and_an_image_show_the_same(tmp_path) -> None:
     assert all(np.array_equal(one, np.asarray(image)) for one in shown)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("exif", [True, False])
+def test_a_turned_photo_is_turned_however_it_is_given(tmp_path, orientation, form, exif) -> None:
+    tags, file = Image.Exif(), tmp_path / "i"
+    tags[ExifTags.Base.Orientation] = orientation
+    noise("RGB").save(file, form, exif=tags, **({"lossless": True} if form == "WEBP" else {}))
+    want = ImageOps.exif_transpose(Image.open(file)) if exif else noise("RGB")
+    for given in (file, file.read_bytes(), Image.open(file)):
+        if form == "TIFF" and not exif and isinstance(given, Image.Image):
+            continue  # Pillow has turned it, and says no longer from where
+        made = question_row(given, "What?", "7", MANY, exif=exif)
+        assert np.array_equal(np.asarray(open_rgb(made["images"][0])), np.asarray(want))
+        assert (made["width"], made["height"]) == want.size
+
+
 def cut_off() -> bytes:
     stream = BytesIO()
     noise("RGB").save(stream, "PNG")
@@ -65,6 +81,7 @@ def cut_off() -> bytes:
         ("nowhere.png", "What?", "question 7: missing image: nowhere.png: no such file"),
         (b"no picture", "What?", "unsupported image: embedded image: a broken header"),
         (cut_off(), "What?", "truncated image"),
+        (Image.open(BytesIO(cut_off())), "What?", "unreadable image: PIL image: "),
         (noise("L").convert("F"), "What?", "unsupported image: pixel mode 'F'"),
         (noise("RGB"), "", "question 7: it is empty"),
         (noise("RGB"), " \n", "question 7: it is empty"),

@@ -8,7 +8,7 @@ import pytest
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
 from stages.core.runs.checks import check_runs
-from stages.core.runs.run_sheet import labels_of
+from stages.core.runs.run_sheet import labels_of, sources_of
 from stages.core.runs.runs import Runs
 from stages.methods.base import Method
 
@@ -49,3 +49,16 @@ def test_a_method_without_label_goes_by_its_name() -> None:
         """Inherits all but the label."""
 
     assert Plain.label == Plain.name == "test_labels"
+
+
+def test_the_sheet_says_where_data_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "tiny_choice.yaml"
+    made = runs(tmp_path, tiny_choice="Choices")
+    said = "source: {name: Shapes, version: '2', licence: MIT, url: 'https://example.org'}\n"
+    lines = file.read_text().splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if line.startswith("source:"))
+    end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith(" "))
+    file.write_text("".join([*lines[:start], said, *lines[end:]]))
+    found = sources_of(made)
+    assert list(found) == TASKS
+    assert found["tiny_choice"] == {"name": "Shapes", "version": "2", "licence": "MIT"}
