@@ -56,7 +56,7 @@ def test_submissions_that_fail_for_twenty_seconds(sleepers: Sleepers) -> None:
     sleepers.stand_in(
         "sbatch",
         f'[ -e {taken} ] || {{ touch {taken}; $REAL "$@" > /dev/null; }}\n'
-        f'echo >> {tried}; [ $(wc -l < {tried}) -gt 5 ] && exec $REAL "$@"\n'
+        f'echo >> {tried}; [ $(wc -l < {tried}) -gt 4 ] && exec $REAL "$@"\n'
         "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv"
         " operation' >&2; exit 1",
     )
@@ -76,16 +76,16 @@ def test_a_partition_with_a_short_limit(sleepers: Sleepers) -> None:
 
 def test_only_what_a_job_lacked_grows(sleepers: Sleepers) -> None:
     """One is killed for its memory, one fails by itself, one for its time."""
-    sleepers.start("eaten/800", "stumbled", "long/75_a")
+    sleepers.start("eaten/800", "stumbled", "dawdled")
     assert sleepers.end() == 0, sleepers.messages
     asked = {
         rule: [(job.memory, job.minutes) for job in sleepers.jobs() if job.rule == rule]
-        for rule in ("eat", "stumble", "long_nap")
+        for rule in ("eat", "stumble", "dawdle")
     }
     assert asked == {
         "eat": [(600, 10), (1200, 10)],
         "stumble": [(600, 10), (600, 10)],
-        "long_nap": [(600, 1), (600, 2)],
+        "dawdle": [(600, 1), (600, 2)],
     }
 
 
