@@ -25,7 +25,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,11 @@ class Executor(plugin.Executor):
                     self._report_job_submission_threadsafe(self._adopted(job, number))
                     return
                 break
+
+    def get_account_arg(self, job: Any) -> Iterator[str]:
+        """Without an account the site's default counts. (The plugin's guess by sacct never works:
+        it hands the shell's pipe to sacct.)"""
+        yield from super().get_account_arg(job) if job.resources.get("slurm_account") else [""]
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
         """A failed submission: kept for the next try if it is the scheduler's fault."""
