@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,22 @@ def test_a_job_that_was_cancelled_and_forgotten_is_run_again(site: Cluster, tmp_
         assert sleepers.end() == 0, sleepers.messages
         assert f"SLURM job {first.id}: CANCELLED" in sleepers.messages
         assert (sleepers.folder / "naps/20_a").exists()
+
+
+def test_a_job_costs_the_scheduler_one_call(site: Cluster, tmp_path: Path) -> None:
+    """Beside the looks at the queue, one for all jobs, and that at the site."""
+    with Sleepers.at(site, tmp_path / "run") as sleepers:
+        calls = sleepers.folder.parent / "calls"
+        for command in ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "sinfo", "scancel"):
+            sleepers.stand_in(command, f'echo {command} >> {calls}; exec $REAL "$@"')
+        names = [f"naps/1_{name}" for name in "abcdefgh"]
+        sleepers.start(*names, CMIT_SLURM_ACCOUNT="lab")
+        done(sleepers, *names)
+        counts = Counter(calls.read_text().split())
+        print(dict(counts))
+        assert counts.pop("sbatch") == 8
+        assert counts.pop("squeue") < 12
+        assert counts == {"scontrol": 6, "sinfo": 1, "sacctmgr": 2}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ What the plugin (2.8) does, with the threads of its users, and what happens here
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
 import time
 from collections import Counter
@@ -147,9 +148,10 @@ class Executor(plugin.Executor):
                 break
 
     def get_account_arg(self, job: Any) -> Iterator[str]:
-        """Without an account the site's default counts. (The plugin's guess by sacct never works:
-        it hands the shell's pipe to sacct.)"""
-        yield from super().get_account_arg(job) if job.resources.get("slurm_account") else [""]
+        """The account as it is asked for; the look at the site has checked it, once. (The plugin
+        calls sacctmgr before every job, or guesses by a call of sacct that never works.)"""
+        account = job.resources.get("slurm_account")
+        yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
         """A failed submission: kept for the next try if it is the scheduler's fault."""
