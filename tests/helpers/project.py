@@ -108,9 +108,9 @@ class Project:
         (self.folder / "commands").mkdir()
         self.carry_on("--forceall")
 
-    def carry_on(self, *arguments: str) -> str:
+    def carry_on(self, *arguments: str, **environment: str) -> str:
         """Run what is missing with the same kind of jobs; what Snakemake printed."""
-        done = self.snakemake(*arguments, BASH_ENV=str(HERE / "fake_python.sh"))
+        done = self.snakemake(*arguments, BASH_ENV=str(HERE / "fake_python.sh"), **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
