@@ -83,7 +83,7 @@ lock: .venv/runtime
 	$(BIN)/python envs/lock.py
 
 test-cluster: .venv/dev
-	$(BIN)/python -m pytest -m cluster -rsP tests/cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster -rsP tests/cluster
 
 test-container: .venv/dev
 	$(MAKE) image DEVICE=cpu

@@ -19,6 +19,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "workflow/rules/workarounds.smk"
+include: "workflow/rules/before.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/params.smk"
 include: "workflow/rules/inputs.smk"
@@ -35,6 +36,7 @@ onstart:
     tell_other_versions()
     sleep_until_a_job_ends()
     say_a_line_a_job()
+    remember_force()
 
 
 container: config["container"]

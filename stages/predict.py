@@ -3,7 +3,8 @@
 Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
 and the states the routes name; writes one text per distinct pair, from which every step of the
 matrix is joined. A killed job goes on after its parts (``core.backbone.parts``), and several jobs
-can make them: ``--shard``.
+can make them: ``--shard``. What was there before is taken back if it is what would be answered
+(``core.base.before``).
 
     python -m stages.predict --method dmole --task signs_ocr \\
         --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\
@@ -16,14 +17,15 @@ can make them: ``--shard``.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.parts import WHOLE, Parts, Shard
-from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
+from stages.core.base import artifacts, before, cli, config, distributed, provenance, stopping
 from stages.core.base.errors import InputError, unknown
 from stages.methods import registry as methods
 
@@ -99,6 +101,23 @@ def predict(
     return answers
 
 
+def content(rows: Iterable[dict[str, Any]]) -> str:
+    """SHA-256 of answers."""
+    return hashlib.sha256(json.dumps(list(rows), sort_keys=True).encode()).hexdigest()
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """The provenance of a file of answers as it was made.
+
+    Raises:
+        InputError: it has none, or other answers.
+    """
+    found = artifacts.metadata(path)
+    if found.get("content") != content(artifacts.read_table("predictions", path).to_pylist()):
+        raise InputError(f"{path}: is not as it was made.")
+    return found["provenance"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__)
@@ -129,15 +148,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     inputs = {"routes": args.routes, "data": args.data, "backbone": args.backbone}
     inputs |= {"untouched": args.untouched} | {f"state/{name}": given[name] for name in wanted}
-    record = partial(provenance.record, "predict", inputs, used, method=args.method)
-    write = partial(
-        artifacts.write_table, "predictions", args.out, task=args.task, method=args.method
-    )
+    record = provenance.record("predict", inputs, used, method=args.method)
+    if not args.done and before.take_back(args.out, record, recorded):
+        return
+    named = {"task": args.task, "method": args.method, "provenance": record}
     if not sets:
         if args.done:
             args.done.touch()
         elif distributed.is_first():
-            write(known, provenance=record())
+            artifacts.write_table("predictions", args.out, known, content=content(known), **named)
         return
     from stages.core.backbone.load import load_backbone
     from stages.core.costs import fitting
@@ -145,8 +164,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backbone = load_backbone(args.backbone, used["backbone"])
     backbone.workers = worker_count(args.workers)
-    origin = record(device=backbone.place)
-    with stopping.deferred() as told, Parts(args.out, origin, told, args.shard) as parts:
+    record["device"] = backbone.place
+    with stopping.deferred() as told, Parts(args.out, record, told, args.shard) as parts:
         found = predict(
             method,
             backbone,
@@ -161,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.done:
         parts.finish(args.done)
     elif distributed.is_first():
-        write(known + found, provenance=origin)
+        rows = known + found
+        artifacts.write_table("predictions", args.out, rows, content=content(rows), **named)
         parts.remove()
 
 

@@ -5,7 +5,8 @@ any), for a method without one the size of a D-MoLE expert, which its ranks matc
 earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
 (counts, curves of loss and gradient norm) and ``provenance.json``. Under ``transfer.accept:
 lower_loss`` it also reads the task's subset: a parent whose expert does not lower the backbone's
-loss on it is left out.
+loss on it is left out. What was there before is taken back if it is what would be trained
+(``core.base.before``); of the transfer only the parent counts for that.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
@@ -27,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base import artifacts, cli, config, distributed, provenance, reading
+from stages.core.base import artifacts, before, cli, config, distributed, provenance, reading
 from stages.core.base.errors import InputError
 from stages.core.base.writing import make_folder, saving
 from stages.core.dmole import decisions
@@ -170,8 +171,21 @@ def _weigh(
     return found
 
 
-def _train(args: argparse.Namespace, draft: Path) -> None:
-    """Train as the command line says, and write the expert's folder as ``draft``."""
+def recorded(folder: Path) -> dict[str, Any]:
+    """The provenance of an expert's folder as it was trained.
+
+    Raises:
+        InputError: it has none, or another content.
+    """
+    record = dict(reading.read_object(folder / "provenance.json"))
+    if record.pop("content", None) != before.folder_content(folder):
+        raise InputError(f"{folder}: is not as it was trained.")
+    return record
+
+
+def _train(args: argparse.Namespace, draft: Path) -> bool:
+    """Train as the command line says, and write the expert's folder as ``draft``; false where it
+    was there before, and is there again."""
     method = methods.load(args.method)
     tracking = Tracking.of(args.report_to, args.out)
     keys = ("expert", "training", "budget.ratio", "method_options", "backbone")
@@ -182,11 +196,15 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     inputs = {"backbone": args.backbone} | {f"data/{name}": data[name] for name in data}
     states = {path.name: path for path in args.states or []}
     inputs |= {f"state/{name}": path for name, path in states.items()}
-    optional = ("allocation", "match", "transfer", "subset")
+    optional = ("allocation", "match", "subset")  # of the transfer the parent's state is used
     inputs |= {name: getattr(args, name) for name in optional if getattr(args, name)}
+    record = provenance.record("train_expert", inputs, used, seed=args.seed, method=args.method)
+    record["tasks"] = args.tasks
     allocation = args.allocation and decisions.read_allocation(args.allocation, args.task)
     earlier = args.tasks[: args.tasks.index(args.task)]
     transfer = args.transfer and decisions.read_transfer(args.transfer, args.task, earlier)
+    if before.take_back(args.out, record, recorded):
+        return False
 
     from stages.core.backbone.load import load_backbone
     from stages.core.costs.fitting import room
@@ -199,14 +217,7 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     if allocation:
         keys_there = {slot.key for slot in backbone.slots}
         decisions.check_fit(allocation, args.allocation, keys_there, used["expert"])
-    record = provenance.record(
-        "train_expert",
-        inputs,
-        used,
-        seed=args.seed,
-        device=backbone.place,
-        method=args.method,
-    )
+    record["device"] = backbone.place
     job = Job(
         args.task,
         args.tasks,
@@ -241,9 +252,11 @@ def _train(args: argparse.Namespace, draft: Path) -> None:
     if distributed.is_first():
         summary |= {"parent": weighed} if weighed else {}
         artifacts.write_json("training", draft / "training.json", summary)
+        record["content"] = before.folder_content(draft)
         text = json.dumps(record, sort_keys=True, indent=2)
         with saving(draft):
             (draft / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -256,11 +269,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out.is_file():
         raise InputError(f"{args.out}: a file is where the expert's folder goes; move it away.")
     with only_training(args.out) as lock:
-        _train(args, draft)
-        lock.check()
-        shutil.rmtree(args.out, ignore_errors=True)
-        draft.replace(args.out)
-        shutil.rmtree(args.checkpoints)
+        if _train(args, draft):
+            lock.check()
+            shutil.rmtree(args.out, ignore_errors=True)
+            draft.replace(args.out)
+        if args.checkpoints.exists():
+            shutil.rmtree(args.checkpoints)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ class Cluster:
         self,
         folder: Path,
         *,
+        port: int,
         database: bool = False,
-        port: int = 26817,
         nodes: int = 1,
         remembers: int = 7200,
     ) -> None:

@@ -13,13 +13,16 @@ from tests.cluster.cluster import NEEDED, NEEDED_BY_DATABASE, Cluster
 # daemons live in sbin, which not everybody's search path has
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
+# Two processes of pytest have clusters of their own, side by side.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
 
 def _running(
-    folder: Path, needed: tuple[str, ...], packages: str, **options: Any
+    folder: Path, needed: tuple[str, ...], packages: str, *, port: int, **options: Any
 ) -> Iterator[Cluster]:
     if missing := [name for name in needed if shutil.which(name) is None]:
         pytest.skip(f"no {', '.join(missing)}: on Debian, apt-get install {packages}")
-    slurm = Cluster(folder, **options)
+    slurm = Cluster(folder, port=port + 100 * WORKER, **options)
     slurm.up()
     yield slurm
     slurm.down()
@@ -28,7 +31,8 @@ def _running(
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running SLURM; skipped where it is not installed."""
-    yield from _running(tmp_path_factory.mktemp("slurm"), NEEDED, "slurm-wlm munge")
+    folder = tmp_path_factory.mktemp("slurm")
+    yield from _running(folder, NEEDED, "slurm-wlm munge", port=26817)
 
 
 @pytest.fixture(scope="session")

@@ -24,16 +24,6 @@ rule nap:
         "sleep {wildcards.seconds} && touch {output}"
 
 
-rule long_nap:
-    output:
-        "long/{seconds}_{name}",
-    resources:
-        mem_mb=600,
-        runtime=1,
-    shell:
-        "sleep {wildcards.seconds} && touch {output}"
-
-
 rule eat:
     output:
         "eaten/{megabytes}",
@@ -52,6 +42,16 @@ rule stumble:
         runtime=10,
     shell:
         "if [ -e ../stumbled_once ]; then touch {output}; else touch ../stumbled_once; exit 1; fi"
+
+
+rule dawdle:
+    output:
+        "dawdled",
+    resources:
+        mem_mb=600,
+        runtime=1,
+    shell:
+        "if [ -e ../dawdled_once ]; then touch {output}; else touch ../dawdled_once; sleep 300; fi"
 
 
 rule count_gpus:

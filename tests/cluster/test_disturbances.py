@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_submissions_that_fail_for_twenty_seconds(sleepers: Sleepers) -> None:
     sleepers.stand_in(
         "sbatch",
         f'[ -e {taken} ] || {{ touch {taken}; $REAL "$@" > /dev/null; }}\n'
-        f'echo >> {tried}; [ $(wc -l < {tried}) -gt 5 ] && exec $REAL "$@"\n'
+        f'echo >> {tried}; [ $(wc -l < {tried}) -gt 4 ] && exec $REAL "$@"\n'
         "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv"
         " operation' >&2; exit 1",
     )
@@ -76,16 +77,16 @@ def test_a_partition_with_a_short_limit(sleepers: Sleepers) -> None:
 
 def test_only_what_a_job_lacked_grows(sleepers: Sleepers) -> None:
     """One is killed for its memory, one fails by itself, one for its time."""
-    sleepers.start("eaten/800", "stumbled", "long/75_a")
+    sleepers.start("eaten/800", "stumbled", "dawdled")
     assert sleepers.end() == 0, sleepers.messages
     asked = {
         rule: [(job.memory, job.minutes) for job in sleepers.jobs() if job.rule == rule]
-        for rule in ("eat", "stumble", "long_nap")
+        for rule in ("eat", "stumble", "dawdle")
     }
     assert asked == {
         "eat": [(600, 10), (1200, 10)],
         "stumble": [(600, 10), (600, 10)],
-        "long_nap": [(600, 1), (600, 2)],
+        "dawdle": [(600, 1), (600, 2)],
     }
 
 
@@ -164,6 +165,22 @@ def test_a_job_that_was_cancelled_and_forgotten_is_run_again(site: Cluster, tmp_
         assert sleepers.end() == 0, sleepers.messages
         assert f"SLURM job {first.id}: CANCELLED" in sleepers.messages
         assert (sleepers.folder / "naps/20_a").exists()
+
+
+def test_a_job_costs_the_scheduler_one_call(site: Cluster, tmp_path: Path) -> None:
+    """Beside the looks at the queue, one for all jobs, and that at the site."""
+    with Sleepers.at(site, tmp_path / "run") as sleepers:
+        calls = sleepers.folder.parent / "calls"
+        for command in ("sbatch", "squeue", "sacct", "sacctmgr", "scontrol", "sinfo", "scancel"):
+            sleepers.stand_in(command, f'echo {command} >> {calls}; exec $REAL "$@"')
+        names = [f"naps/1_{name}" for name in "abcdefgh"]
+        sleepers.start(*names, CMIT_SLURM_ACCOUNT="lab")
+        done(sleepers, *names)
+        counts = Counter(calls.read_text().split())
+        print(dict(counts))
+        assert counts.pop("sbatch") == 8
+        assert counts.pop("squeue") < 12
+        assert counts == {"scontrol": 6, "sinfo": 1, "sacctmgr": 2}
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,10 @@ class Project:
         (self.folder / "commands").mkdir()
         self.carry_on("--forceall")
 
-    def carry_on(self, *arguments: str) -> str:
+    def carry_on(self, *arguments: str, **environment: str) -> str:
         """Run what is missing with the same kind of jobs; what Snakemake printed."""
-        done = self.snakemake("--printshellcmds", *arguments, BASH_ENV=str(HERE / "fake_python.sh"))
+        pretending = {"BASH_ENV": str(HERE / "fake_python.sh")} | environment
+        done = self.snakemake("--printshellcmds", *arguments, **pretending)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

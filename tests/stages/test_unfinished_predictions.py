@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from stages import predict, predict_backbone
-from stages.core.backbone import decoding, parts
+from stages.core.backbone import decoding, load, parts
 from stages.core.backbone.load import load_backbone
 from stages.core.base import artifacts
+from stages.core.base.before import aside, move_aside
 from stages.core.experts.lora import ExpertModel
 from tests.conftest import make_row
 from tests.helpers.gpu_stages import CONFIG
@@ -178,3 +179,26 @@ def test_parts_are_written_now_and_then(tmp_path, monkeypatch):
     ] == [3, 2]
     assert read.left(["a"], ["s10", "s11"]) == ["s11"]
     assert read.left(["b"], ["s10"]) == ["s10"]
+
+
+def test_answers_that_would_only_be_given_again_are_taken_back(
+    given, tiny_folder, tmp_path, monkeypatch
+):
+    """Without a backbone; not those to other routes, nor answers that somebody changed."""
+    out = tmp_path / "answers.parquet"
+    whole = answer(predict, given, tiny_folder, out)
+    monkeypatch.setattr(load, "load_backbone", lambda *_: pytest.fail("loaded"))
+    move_aside([out], None)
+    assert answer(predict, given, tiny_folder, out) == whole
+    assert not aside(out).exists()
+    table = artifacts.read_table("predictions", out)
+    metadata = artifacts.metadata(out)
+    fields = {name: metadata[name] for name in ("task", "method", "provenance", "content")}
+    rows = [row | {"text": "mine"} for row in table.to_pylist()]
+    artifacts.write_table("predictions", out, rows, **fields)
+    move_aside([out], None)
+    with pytest.raises(pytest.fail.Exception, match="loaded"):
+        answer(predict, given, tiny_folder, out)
+    aside(out).write_bytes(whole)
+    with pytest.raises(pytest.fail.Exception, match="loaded"):
+        answer(predict, given, tiny_folder, out, prediction={"batch_size": 3})

@@ -22,10 +22,11 @@ What the plugin (2.8) does, with the threads of its users, and what happens here
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,12 @@ class Executor(plugin.Executor):
                     self._report_job_submission_threadsafe(self._adopted(job, number))
                     return
                 break
+
+    def get_account_arg(self, job: Any) -> Iterator[str]:
+        """The account as it is asked for; the look at the site has checked it, once. (The plugin
+        calls sacctmgr before every job, or guesses by a call of sacct that never works.)"""
+        account = job.resources.get("slurm_account")
+        yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
         """A failed submission: kept for the next try if it is the scheduler's fault."""

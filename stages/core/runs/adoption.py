@@ -23,7 +23,8 @@ from stages.core.runs.runs import split_scope
 from stages.core.runs.stage import Job
 from stages.core.runs.stage_table import OVERRIDES, STAGES
 
-LEFT_OUT = {"predict": ("expert",)}  # what a record may lack: states that no route names
+# What a record may lack: states that no route names; the choice of a parent, whose state it has.
+LEFT_OUT = {"predict": ("expert",), "train_expert": ("transfer",)}
 
 RESTS_ON = "rests on"  # begins the fault of a job whose own record fits
 
@@ -107,7 +108,13 @@ class Adoption:
         seed, scoped = record.get("seed"), split_scope(job.scope)[0].removeprefix("seed")
         if scoped and seed is not None and seed != int(scoped):
             return f"was made under seed {seed}"
+        if "tasks" in record and record["tasks"] != self._tasks_to(job):
+            return f"was learnt in the order {', '.join(record['tasks'])}"
         return self._other_setting(job, record["config"]) or self._other_input(job, record)
+
+    def _tasks_to(self, job: RunJob) -> list[str]:
+        tasks = self.runs.tasks(split_scope(job.scope)[1])
+        return tasks[: tasks.index(job.task) + 1]
 
     def _other_setting(self, job: RunJob, recorded: dict[str, Any]) -> str:
         now = leaves(self.runs.slice_of(job.stage, split_scope(job.scope)[1], job.task or None))
