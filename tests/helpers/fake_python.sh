@@ -16,6 +16,7 @@ python() {
           *) touch "$2" ;;
         esac
         ;;
+      --done) touch "$2" ;;
     esac
     shift
   done
