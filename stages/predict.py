@@ -92,7 +92,7 @@ def predict(
         for names, ids in sets.items():
             part, known, keep = [rows[i] for i in ids], parts.known(names), parts.keeper(names, bar)
             with model.using(list(names)) as active:
-                size = prediction_batch(backbone, active, part, limits, batch_size, there)
+                size = prediction_batch(backbone, active, limits, batch_size, there)
                 found = answer_rows(
                     backbone, active, part, limits, size, known, keep, parts.shard.share
                 )

@@ -20,6 +20,7 @@ from stages.core.backbone.parts import WHOLE, Parts, Shard
 from stages.core.base import artifacts, cli, config, distributed, provenance, stopping
 
 if TYPE_CHECKING:
+    from stages.core.backbone.batches import BatchSize
     from stages.core.backbone.load import Backbone
 
 
@@ -29,7 +30,7 @@ def predict_backbone(
     parts: Parts,
     *,
     limits: dict[str, int],
-    batch_size: int,
+    batch_size: BatchSize,
 ) -> list[dict[str, Any]]:
     """Answers without any expert: rows of ``artifacts.PREDICTIONS``, in the order of ``rows``.
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     there = fitting.room(args.gpu_memory, backbone.device)
     limits = {key: task[key] for key in ("max_new_tokens", "min_new_tokens")}
     size = used["prediction"]["batch_size"]
-    size = fitting.prediction_batch(backbone, backbone.model, rows, limits, size, there)
+    size = fitting.prediction_batch(backbone, backbone.model, limits, size, there)
     inputs = {"data": args.data, "backbone": args.backbone}
     record = provenance.record("predict_backbone", inputs, used, device=backbone.place)
     with stopping.deferred() as told, Parts(args.out, record, told, args.shard) as parts:

@@ -42,8 +42,14 @@ def tables(plan: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield _training(plan)
     yield _sample(plan["tasks"])
     yield from _memory(plan["tasks"], machine["memory"])
+    yield from _other_keys(plan["other_keys"], machine)
     yield from _jobs(plan["jobs"])
     yield _path(plan["path"])
+    if plan["kilowatt_hours"]:
+        yield (
+            f"energy at most {figure(plan['kilowatt_hours'])} kWh: GPU-hours of all stages at the "
+            "most that a board takes; hosts and cooling come on top"
+        )
 
 
 def figure(value: float) -> str:
@@ -157,6 +163,26 @@ def _memory(tasks: list[dict[str, Any]], gpu: float) -> Iterator[RenderableType]
         f"automatic batch sizes fill {100 * SHARE:g} % at most. A job looks at its longest row, "
         "and halves its batch where memory does not suffice.\n"
     )
+
+
+def _other_keys(found: list[dict[str, Any]], machine: Mapping[str, Any]) -> Iterator[Table]:
+    """The fullest training with each of the keys that lower its memory."""
+    if not found:
+        return
+    title = f"train_expert, GB of {machine['memory'] / GB:g}"
+    made = table(title, "samples", "checkpointing", "weights", "all", "", left=1)
+    for entry in found:
+        spread = f" over {machine['gpus']} GPUs" if entry["value"] == "fsdp" else ""
+        value = "on" if entry["value"] is True else entry["value"]
+        made.add_row(
+            f"{entry['key']}: {value}{spread}" if entry["key"] else "as configured",
+            str(entry["at_a_time"]),
+            "on" if entry["checkpointing"] else "·",
+            figure(entry["memory"]["weights"] / GB),
+            figure(entry["memory"]["total"] / GB),
+            "fits" if entry["fits"] else "does not fit",
+        )
+    yield made
 
 
 def _path(path: Mapping[str, Any]) -> str:

@@ -25,13 +25,18 @@ def write_random_backbone(source: Path, folder: Path, seed: int) -> None:
     two bytes per weight, memory one shard.
 
     Raises:
-        InputError: a vocabulary too small for single bytes.
+        InputError: another family than InternVL, or a vocabulary too small for single bytes.
     """
     import torch
 
     from stages.tools.make_tiny_backbone import SPECIAL, make_tokenizer
 
     config, stored = read_config(source)
+    if config.model_type != "internvl":
+        raise InputError(
+            f"{source}: random weights are made for InternVL alone; give the folder of a "
+            f"{config.model_type} with its weights and tokenizer."
+        )
     folder.mkdir(parents=True)
     text = config.get_text_config()
     if make_tokenizer(folder) > text.vocab_size:

@@ -48,6 +48,7 @@ class Shape:
             tokenizer=SimpleNamespace(
                 pad_token_id=0, eos_token_id=0, batch_decode=lambda ids, **_: [""] * len(ids)
             ),
+            training_ids=lambda row: ([7], [8]),
             training_example=lambda row: row,
             collate=lambda rows: self.batch(len(rows)),
         )

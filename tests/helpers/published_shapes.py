@@ -9,12 +9,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-SHIPPED = Path(__file__).parents[2] / "data_manifests" / "backbones" / "internvl2-2b"
+SHIPPED = Path(__file__).parents[2] / "data_manifests" / "backbones"
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((SHIPPED / name / "config.json").read_text())
+    return content
 
 
 def _internvl(**llm: int) -> dict[str, Any]:
     """InternViT-300M in front of an InternLM2."""
-    content = json.loads((SHIPPED / "config.json").read_text())
+    content = _shipped("internvl2-2b")
     return content | {"llm_config": content["llm_config"] | llm}
 
 
@@ -40,16 +45,10 @@ def _qwen(vision: dict[str, Any], **text: Any) -> dict[str, Any]:
     }
 
 
-CLIP = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096}
-CLIP |= {"num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}
 SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27}
 SIGLIP |= {"num_attention_heads": 16, "image_size": 384, "patch_size": 14}
-QWEN_3B = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36}
-QWEN_3B |= {"num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936}
 QWEN_7B = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}
 QWEN_7B |= {"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064}
-VICUNA = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008}
-VICUNA |= {"num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32064}
 SMOL = {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192}
 SMOL |= {"num_hidden_layers": 24, "num_attention_heads": 32, "num_key_value_heads": 32}
 SMOL |= {"vocab_size": 49155, "pad_token_id": 2}
@@ -60,13 +59,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "internvl2-8b": _internvl(
         hidden_size=4096, intermediate_size=14336, num_attention_heads=32, num_hidden_layers=32
     ),
-    "llava-1.5-7b": {
-        "model_type": "llava",
-        "vision_config": CLIP | {"projection_dim": 768},
-        "text_config": VICUNA,
-        "image_token_index": 32000,
-    },
-    "qwen2.5-vl-3b": _qwen({"out_hidden_size": 2048}, tie_word_embeddings=True, **QWEN_3B),
+    "llava-1.5-7b": _shipped("llava-1.5-7b"),
+    "qwen2.5-vl-3b": _shipped("qwen2.5-vl-3b"),
     "qwen2.5-vl-7b": _qwen({"out_hidden_size": 3584}, tie_word_embeddings=False, **QWEN_7B),
     "smolvlm-2b": {
         "model_type": "smolvlm",

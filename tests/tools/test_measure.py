@@ -6,6 +6,7 @@ import pytest
 
 from stages.core.backbone.architecture import locate, read_architecture
 from stages.core.backbone.load import load_backbone
+from stages.core.base.errors import InputError
 from stages.tools import random_backbone
 from stages.tools.measure import main
 from stages.tools.random_backbone import write_random_backbone
@@ -35,6 +36,13 @@ def test_random_weights_have_the_configurations_shape(config_only, tmp_path, mon
     assert {str(p.dtype) for p in weights.values()} == {"torch.bfloat16"}
     assert weights["lm_head.weight"].float().std() == pytest.approx(0.02, rel=0.05)
     assert locate(config_only) == config_only
+
+
+def test_random_weights_are_made_for_internvl_alone(tmp_path):
+    with pytest.raises(
+        InputError, match="llava-1.5-7b: random weights are made for InternVL alone"
+    ):
+        write_random_backbone(locate("llava-1.5-7b"), tmp_path / "full", seed=0)
 
 
 def test_every_step_is_measured_with_the_workflows_own_code(config_only, tmp_path, capsys):

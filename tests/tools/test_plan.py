@@ -104,6 +104,33 @@ def test_the_longest_path_is_one_training_after_the_other(paper):
     assert paper["path"]["bottleneck"] == max(parts, key=parts.get)
 
 
+def test_energy_is_gpu_hours_at_the_boards_most(paper):
+    hours = sum(s["gpu_hours"] for t in paper["tasks"] for s in t["stages"].values())
+    assert paper["kilowatt_hours"] == pytest.approx(0.4 * hours)
+
+
+def test_keys_that_lower_the_memory_of_training(paper):
+    """Of 2.21 billion weights 1.51 lie in the language model's blocks."""
+    plain, again, quantised, divided = paper["other_keys"]
+    blocks = 24 * (2 * 2048**2 + 2 * 1024 * 2048 + 3 * 2048 * 8192)
+    rest = paper["backbone"]["parameters"] - blocks
+    assert plain["memory"]["weights"] == again["memory"]["weights"] == 2 * (rest + blocks)
+    assert quantised["memory"]["weights"] == pytest.approx(2 * rest + (0.5 + 4 / 64) * blocks)
+    # an eighth, the block that computes and the next one
+    assert divided["memory"]["weights"] == pytest.approx(2 * (rest + blocks / 8 + 2 * blocks / 24))
+    assert (plain["checkpointing"], again["checkpointing"]) == (False, True)
+    assert again["at_a_time"] > plain["at_a_time"] == 2
+
+
+def test_every_shipped_configuration_is_planned_without_any_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = planned(capsys, "--config", "ucit", "--gpu", "l40s", "--backbone", "qwen2.5-vl-3b")
+    assert plan["backbone"]["slots"] == 2 * (32 + 36)
+    plan = planned(capsys, "--config", "ucit", "--gpu", "rtx4090")
+    assert plan["backbone"]["name"] == "llava-1.5-7b"
+    assert len(plan["tasks"]) == 6
+
+
 def test_what_does_not_fit_is_told(capsys, monkeypatch):
     """Weights alone take 4.4 GB; two samples more than a tenth of that even with checkpointing."""
     monkeypatch.setitem(GPUS, "rtx4090", Gpu(165e12, 5.2e9, 1e12))

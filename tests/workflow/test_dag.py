@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.core.base.config import load_config
+from stages.core.costs.shards import shards
+from stages.core.runs.runs import Runs
 from tests.helpers import cmit_tree
 from tests.helpers.decisions import PARENTS, transfer
 from tests.helpers.project import Project
@@ -60,6 +63,29 @@ def test_shards_of_a_prediction_are_jobs_that_the_prediction_waits_for(
         if job.rule.startswith("predict"):
             waited = [path for path in job.input if ".shard" in path]
             assert len(waited) == (0 if job.rule.endswith("_shard") else 3)
+
+
+def test_the_number_of_shards_follows_from_the_hours(fresh: Project, tmp_path) -> None:
+    """Eight times as many rows as four hours answer, by the formula of a billion rows."""
+    changes = {
+        "stream": "sharded",
+        "methods": ["individual"],
+        "variants": {},
+        "tasks": ["tiny_caption"],
+        "backbone": {"path": "models/internvl2-2b", "dtype": "float32", "max_tiles": 2},
+        "prediction": {"shards": "auto"},
+    }
+    project = reconfigured(fresh, tmp_path, **changes, rows={"test": 10**9})
+    runs = Runs(load_config(project.config))
+    each = 10**9 / shards(runs, "predict_backbone", "", "tiny_caption")
+    project = reconfigured(fresh, tmp_path, **changes, rows={"test": round(7.5 * each)})
+    counts = Counter(job.rule for job in project.plan())
+    assert (counts["predict_shard"], counts["predict_backbone_shard"]) == (8, 8)
+
+
+def test_a_backbone_that_a_rule_makes_is_small(fresh: Project, tmp_path) -> None:
+    project = reconfigured(fresh, tmp_path, methods=["individual"], prediction={"shards": "auto"})
+    assert not any(job.rule.endswith("_shard") for job in project.plan())
 
 
 def test_methods_without_routers_cost_no_such_jobs(fresh: Project, tmp_path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,18 @@ def test_a_config_key_reruns_the_stages_that_read_it(
 ) -> None:
     edit(finished.folder / finished.config, old, new)
     assert rules(finished) == expected | {*LISTED, "score", "compare", "report"}
+
+
+def test_another_number_of_shards_reruns_no_finished_prediction(finished: Project) -> None:
+    """Neither what one job has made nor what several have."""
+    made = "results/tiny/seed0/seq_ft/predictions/tiny_ground.parquet"
+    (finished.folder / made).unlink()
+    edit(finished.folder / finished.config, "max_tiles: 2", "max_tiles: 2\nprediction: {shards: 2}")
+    assert Counter(job.rule for job in finished.plan(made)) == {"predict": 1, "predict_shard": 2}
+    finished.carry_on(made)
+    for number in ("3", "1"):
+        finished.more = ["--config", f"prediction={{shards: {number}}}"]
+        assert not any(rule.startswith("predict") for rule in rules(finished))
 
 
 # --- the table: edit by edit, what runs again ---------------------------------------------------

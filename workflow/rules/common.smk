@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError, unknown
+from stages.core.costs.shards import shards
 from stages.core.dmole.decisions import read_transfer
 from stages.core.runs.checks import check_runs
 from stages.core.runs.run_sheet import labels_of, measure_file, settings_of, sources_of
@@ -109,17 +110,35 @@ def shard_of(stage):
     return f"{folder}/.{name}.shard{{shard}}"
 
 
+def shard_count(stage, wildcards):
+    """Into how many jobs a task's answers are divided; a backbone that a rule makes is small."""
+    if config["prediction"]["shards"] == "auto" and BACKBONE in MADE_BACKBONES:
+        return 1
+    try:
+        return shards(runs, stage, run_of(wildcards), wildcards.task)
+    except InputError as error:
+        raise WorkflowError(f"error: {error}") from None
+
+
 def shards_of(stage):
-    """Input: all shards of a stage's answers; none where one job gives them."""
-    count = config["prediction"]["shards"]
-    numbers = range(1, count + 1) if count > 1 else []
-    return [shard_of(stage).replace("{shard}", str(number)) for number in numbers]
+    """Input function: all shards of a task's answers; none where one job gives them."""
+
+    def files(wildcards):
+        count = shard_count(stage, wildcards)
+        numbers = range(1, count + 1) if count > 1 else []
+        return [shard_of(stage).format(**wildcards, shard=number) for number in numbers]
+
+    return files
 
 
-def shard_flags(wildcards, output):
-    """The flags of a job that gives a shard."""
-    count = config["prediction"]["shards"]
-    return ["--shard", f"{wildcards.shard}/{count}", "--done", output[0]]
+def shard_flags(stage):
+    """Params function: the flags of a job that gives a shard."""
+    return lambda wildcards, output: [
+        "--shard",
+        f"{wildcards.shard}/{shard_count(stage, wildcards)}",
+        "--done",
+        output[0],
+    ]
 
 
 def log_of(stage):

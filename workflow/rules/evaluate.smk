@@ -75,7 +75,7 @@ use rule predict_backbone as predict_backbone_shard with:
         benchmark_of("predict_backbone").replace(".tsv", ".shard{shard}.tsv")
     params:
         out=made("predict_backbone", "backbone_predictions"),
-        shard=shard_flags,
+        shard=shard_flags("predict_backbone"),
 
 
 rule predict:
@@ -132,4 +132,4 @@ use rule predict as predict_shard with:
         benchmark_of("predict").replace(".tsv", ".shard{shard}.tsv")
     params:
         out=made("predict", "predictions"),
-        shard=shard_flags,
+        shard=shard_flags("predict"),

@@ -75,6 +75,8 @@ class Architecture:
     vision_positions: int  # of a tile: patches and a class token if there is one
     tile_tokens: int  # of a tile in the language model
     slots: tuple[Slot, ...]
+    quantization: str = "none"  # of the language model's blocks: none | 4bit
+    shards: int = 1  # processes that divide the language model's blocks
 
 
 def locate(path: str | Path) -> Path:
@@ -161,17 +163,20 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
             continue
         tower, block = tower_of(path), _BLOCK.search(path)
         if tower and block:
-            mlps.setdefault((tower, int(block["block"])), []).append(Matrix(*layer.weight.shape))
+            mlps.setdefault((tower, int(block["block"])), []).append(_matrix(layer))
         elif tower != "llm":
-            projector.append(Matrix(*layer.weight.shape))
+            projector.append(_matrix(layer))
     patch = next(m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)))
     class_token = any(
         path.endswith(("cls_token", "class_embedding")) for path, _ in model.named_parameters()
     )
     patches = (family.tile // patch.kernel_size[-1]) ** 2
+    linears = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    packed = sum(_matrix(layer).size - layer.weight.numel() for layer in linears)  # in 4 bits
+    meshes = {p.device_mesh for p in model.parameters() if hasattr(p, "device_mesh")}
     return Architecture(
         name=name,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()) + packed,
         **{tower: _blocks(tower, slots, mlps) for tower in TOWERS},
         patch=Matrix(patch.out_channels, patch.weight[0].numel()),
         projector=tuple(projector),
@@ -180,7 +185,13 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
         vision_positions=patches + class_token,
         tile_tokens=family.tokens_per_tile,
         slots=tuple(slots),
+        quantization="4bit" if packed else "none",
+        shards=max((mesh.size() for mesh in meshes), default=1),
     )
+
+
+def _matrix(layer: nn.Linear) -> Matrix:
+    return Matrix(layer.out_features, layer.in_features)
 
 
 def _blocks(

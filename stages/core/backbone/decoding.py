@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone.batches import by_length, prompt_size
 from stages.core.backbone.losses import IMAGE_INPUTS
 from stages.core.backbone.prompts import Prompter
 from stages.core.base import distributed
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from stages.core.backbone.batches import BatchSize
     from stages.core.backbone.load import Backbone
 
 
@@ -47,7 +49,7 @@ def answer_rows(
     model: nn.Module,
     rows: list[dict[str, Any]],
     limits: dict[str, int],
-    batch_size: int,
+    batch_size: BatchSize,
     known: dict[str, str],
     done: Callable[[dict[str, str]], Any],
     share: slice = slice(None),
@@ -62,8 +64,7 @@ def answer_rows(
         share: the batches to answer; with some only, the others' rows have no text.
     """
     prompter, found, longest = backbone.prompter, {}, limits["max_new_tokens"]
-    order = sorted(rows, key=lambda row: len(row["turns"][-1]["question"]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = by_length(rows, [prompt_size(prompter, row) for row in rows], batch_size)
     left = [part for part in batches[share] if any(row["sample_id"] not in known for row in part)]
 
     def examples(part: list[dict[str, Any]]) -> list[dict[str, Any]]:

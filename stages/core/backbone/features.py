@@ -115,11 +115,11 @@ def extract_features(
             backbone.workers,
         )
         if style == "max":
-            said = _in_batches(every, batch_size, of_texts, text_width)
+            said = _in_batches(every, batch_size, of_texts, text_width, length=len)
         else:
             beside = PROMPTS if generic is None else ()
             distinct = list(dict.fromkeys([*map(plain, every), *map(plain, beside)]))
-            known = _in_batches(distinct, batch_size, of_texts, text_width)
+            known = _in_batches(distinct, batch_size, of_texts, text_width, length=len)
             place = {request: i for i, request in enumerate(distinct)}
             if generic is None:
                 generic = known[[place[plain(request)] for request in PROMPTS]]
@@ -139,7 +139,7 @@ def generic_features(backbone: Backbone, batch_size: int) -> np.ndarray:
         return text_features(backbone, part, "meaning").cpu().numpy()
 
     with torch.inference_mode():
-        return _in_batches(PROMPTS, batch_size, of_texts, feature_sizes(backbone)[1])
+        return _in_batches(PROMPTS, batch_size, of_texts, feature_sizes(backbone)[1], length=len)
 
 
 def whitened(text: np.ndarray, generic: np.ndarray) -> np.ndarray:
@@ -185,26 +185,27 @@ def _in_batches(
     width: int,
     prepare: Callable[[Any], Any] | None = None,
     workers: int = 0,
+    length: Callable[[Any], int] = lambda _: 1,
 ) -> np.ndarray:
     """Features of all items ``(n, width)``, whose batches are divided among the processes.
 
     Args:
         prepare: item -> what ``features`` takes of it, done by so many ``workers`` ahead.
+        length: of an item; the longest come first, so that batches are padded little.
     """
     import numpy as np
 
     found = np.zeros((len(items), width), dtype=np.float32)
-    parts: list[range] = distributed.mine(
-        [range(len(items))[i : i + size] for i in range(0, len(items), size)]
-    )
+    order = sorted(range(len(items)), key=lambda i: -length(items[i]))
+    parts = distributed.mine([order[i : i + size] for i in range(0, len(items), size)])
 
-    def prepared(part: range) -> list[Any]:
+    def prepared(part: list[int]) -> list[Any]:
         return [prepare(items[i]) if prepare else items[i] for i in part]
 
     def of_part(made: Sequence[Any]) -> np.ndarray:
         return np.concatenate(in_parts(features, made, "features"))
 
-    mine = [(list(part), of_part(made)) for part, made in ahead(parts, prepared, workers)]
+    mine = [(part, of_part(made)) for part, made in ahead(parts, prepared, workers)]
     for done in distributed.gather(mine):
         for part, values in done:
             found[part] = values

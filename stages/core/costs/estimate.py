@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 SETS_PER_SAMPLE = 1  # ASSUME: its task's expert, from the step on at which that is learnt
 
 
+def sets_per_sample(method: Method, task: str, tasks: list[str]) -> int:
+    """Sets of experts that answer a sample of a task over all steps of the stream."""
+    if method.routing == "threshold":
+        return SETS_PER_SAMPLE
+    active = (method.active(step, task, tasks) for step in range(len(tasks) + 1))
+    return len({tuple(names) for names in active if names})
+
+
 @dataclass(frozen=True)
 class Machine:
     """On what a run is planned: ``gpus`` of one kind per training job, one for every other job,
@@ -44,6 +52,43 @@ class Machine:
     def hours(self, operations: float, traffic: float = 0.0) -> float:
         """GPU-hours: what computing takes, or moving memory if that is longer."""
         return max(operations / (self.gpu.flops * self.mfu), traffic / self.gpu.bandwidth) / 3600
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a model to a sample of mean size, given in a batch with others."""
+
+    prompt: flops.Flops
+    decoding: flops.Flops
+    hours: float
+    batch: Batch
+
+    @property
+    def flops(self) -> float:
+        """Operations of both parts."""
+        return flops.total(self.prompt) + flops.total(self.decoding)
+
+
+def answer(
+    arch: Architecture,
+    machine: Machine,
+    test: Workload,
+    limit: int,
+    learning: Learning,
+    asked: int | str,
+) -> Answer:
+    """The answer of at most ``limit`` tokens to a sample, in batches of ``asked`` samples."""
+    prompt, new = Sample(test.tiles, test.prompt, 1), min(test.answer, limit)
+
+    def needs(size: int, _: bool) -> Memory:
+        return memory.prediction(arch, prompt, learning, size, new)
+
+    batch = fitting.best(needs, fitting.sizes_of(asked), (False,), machine.gpu.memory)
+    ahead = flops.forward(arch, prompt, learning)
+    decoding = flops.decoding(arch, test.prompt, new, learning)
+    traffic = flops.decoding_bytes(arch, test.prompt, new, batch.size)
+    hours = machine.hours(flops.total(ahead)) + machine.hours(flops.total(decoding), traffic)
+    return Answer(ahead, decoding, hours, batch)
 
 
 class Forecast:
@@ -60,6 +105,7 @@ class Forecast:
         self.thumbnail = thumbnail
         self.runs, self.run, self.arch, self.machine = runs, run, arch, machine
         self.config, self.method = runs.config_of(run), runs.method(run)
+        self.stored = replace(arch, quantization=self.config["backbone"]["quantization"])
         _check_plain(self.method, run)
 
     def ranks(self, task: str) -> flops.SlotRanks:
@@ -145,30 +191,18 @@ class Forecast:
 
     def _prediction(self, task: str, test: Workload, learning: Learning) -> dict[str, Any]:
         """One generation per sample and set of experts, or one without any."""
-        samples = test.rows * (self._sets(task) if learning.frozen else 1)
-        prompt = Sample(test.tiles, test.prompt, 1)
-        ahead = flops.forward(self.arch, prompt, learning)
-        new = min(test.answer, self.runs.manifest(task).task["max_new_tokens"])
-        decoding = flops.decoding(self.arch, test.prompt, new, learning)
-        batch = self._prediction_batch(prompt, new, learning)
-        traffic = flops.decoding_bytes(self.arch, test.prompt, new, batch.size)
-        hours = self.machine.hours(flops.total(ahead))
-        hours += self.machine.hours(flops.total(decoding), traffic)
+        tasks = self.config["tasks"]
+        sets = sets_per_sample(self.method, task, tasks) if learning.frozen else 1
+        samples, limit = test.rows * sets, self.runs.manifest(task).task["max_new_tokens"]
+        asked = self.config["prediction"]["batch_size"]
+        one = answer(self.stored, self.machine, test, limit, learning, asked)
         return {
             "samples": samples,
-            "prompt_per_sample": ahead,
-            "decoding_per_sample": decoding,
-            "flops": samples * (flops.total(ahead) + flops.total(decoding)),
-            "gpu_hours": samples * hours,
-        } | self._of(batch)
-
-    def _sets(self, task: str) -> int:
-        """Sets of experts that answer a sample of a task over all steps of the stream."""
-        if self.method.routing == "threshold":
-            return SETS_PER_SAMPLE
-        tasks = self.config["tasks"]
-        active = (self.method.active(step, task, tasks) for step in range(len(tasks) + 1))
-        return len({tuple(names) for names in active if names})
+            "prompt_per_sample": one.prompt,
+            "decoding_per_sample": one.decoding,
+            "flops": samples * one.flops,
+            "gpu_hours": samples * one.hours,
+        } | self._of(one.batch)
 
     # --- memory ---
 
@@ -195,21 +229,15 @@ class Forecast:
 
     def _features_batch(self, tokens: float) -> Batch:
         def needs(size: int, _: bool) -> Memory:
-            return memory.features(self.arch, self.thumbnail, tokens, size)
+            return memory.features(self.stored, self.thumbnail, tokens, size)
 
         sizes = fitting.sizes_of(self.config["features"]["batch_size"])
         return fitting.best(needs, sizes, (False,), self._there)
 
-    def _prediction_batch(self, sample: Sample, new: float, learning: Learning) -> Batch:
-        def needs(size: int, _: bool) -> Memory:
-            return memory.prediction(self.arch, sample, learning, size, new)
-
-        sizes = fitting.sizes_of(self.config["prediction"]["batch_size"])
-        return fitting.best(needs, sizes, (False,), self._there)
-
     def _training_batch(self, task: str, sample: Sample, settings: dict[str, Any]) -> Batch:
+        divided = self.config["training"]["sharding"] == "fsdp"
         return fitting.step_of(
-            self.arch,
+            replace(self.stored, shards=self.machine.gpus if divided else 1),
             sample,
             self.learning(task),
             settings,

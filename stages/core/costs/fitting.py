@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from stages.core.backbone.architecture import Architecture, describe
+from stages.core.backbone.batches import BatchSize, Size, largest, training_size
 from stages.core.backbone.features import CLOSING, OPENING
-from stages.core.backbone.prompts import IGNORE
 from stages.core.backbone.slots import Slot
 from stages.core.base import distributed
 from stages.core.base.errors import InputError
@@ -92,14 +93,26 @@ def modes_of(asked: bool | str) -> Sequence[bool]:
     return [False, True] if asked == "auto" else [bool(asked)]
 
 
-def _chosen(
-    needs: Callable[[int, bool], Memory], asked: int | str, there: float, modes: Sequence[bool]
-) -> tuple[int, bool]:
-    """Batch size and checkpointing of a job on a GPU, which it prints."""
-    found = best(needs, sizes_of(asked), modes, there)
-    if distributed.is_first():
-        print(told(found, there), flush=True)
-    return found.size, found.checkpointing
+def _by_size(
+    arch: Architecture,
+    needs: Callable[[Sample, int, bool], Memory],
+    asked: int | str,
+    there: float,
+    checkpointing: bool = False,
+) -> Callable[[Size], int]:
+    """Rows at a time by the size of the largest; printed for the first, which is the longest."""
+    known: dict[Size, int] = {}
+
+    def most(size: Size) -> int:
+        if size not in known:
+            wanted = partial(needs, _sample(arch, size))
+            found = best(wanted, sizes_of(asked), (checkpointing,), there)
+            if not known and distributed.is_first():
+                print(told(found, there), flush=True)
+            known[size] = found.size
+        return known[size]
+
+    return most
 
 
 def usual(stage: str, asked: int | str) -> int:
@@ -107,11 +120,8 @@ def usual(stage: str, asked: int | str) -> int:
     return USUAL[stage] if asked == "auto" else int(asked)
 
 
-def _longest(arch: Architecture, image: int, rows: Iterable[tuple[list[int], list[int]]]) -> Sample:
-    """The size of the longest of rows, each its ids and labels; ``image`` is an image token's."""
-    ids, labels = max(rows, key=lambda row: len(row[0]))
-    tiles = ids.count(image) / arch.tile_tokens
-    return Sample(tiles, len(ids), len(labels) - labels.count(IGNORE))
+def _sample(arch: Architecture, size: Size) -> Sample:
+    return Sample(size.image_tokens / arch.tile_tokens, size.tokens, size.answer)
 
 
 def told(batch: Batch, there: float) -> str:
@@ -121,25 +131,25 @@ def told(batch: Batch, there: float) -> str:
     return f"{batch.size} samples at a time{again}: {need:.1f} GB of the GPU's {most:.1f} GB"
 
 
-def _described(backbone: Backbone) -> tuple[Architecture, int]:
-    """Its architecture, and the id of an image token."""
-    images = backbone.prompter.images
-    return describe(backbone.model, images, backbone.path), images.config.image_token_id
+def _described(backbone: Backbone) -> Architecture:
+    return describe(backbone.model, backbone.prompter.images, backbone.path)
 
 
 def profile_batch(
     backbone: Backbone, rows: Sequence[dict[str, Any]], asked: int | str, there: float | None
-) -> tuple[int, bool]:
-    """Batch size and checkpointing of a profile of rows of the data artefact."""
-
-    def needs(size: int, checkpointing: bool) -> Memory:
-        return memory.profile(arch, sample, size, checkpointing=checkpointing)
-
+) -> tuple[BatchSize, bool]:
+    """Batch sizes of a profile of rows of the data artefact, and whether it checkpoints."""
     if there is None:
         return usual("profile", asked), False
-    arch, image = _described(backbone)
-    sample = _longest(arch, image, map(backbone.prompter.training_ids, rows))
-    return _chosen(needs, asked, there, (False, True))
+    arch = _described(backbone)
+
+    def needs(sample: Sample, size: int, checkpointing: bool) -> Memory:
+        return memory.profile(arch, sample, size, checkpointing=checkpointing)
+
+    most = largest([training_size(backbone.prompter, row) for row in rows])
+    of_largest = partial(needs, _sample(arch, most))
+    again = best(of_largest, sizes_of(asked), (False, True), there).checkpointing
+    return _by_size(arch, needs, asked, there, again), again
 
 
 def features_batch(
@@ -148,8 +158,7 @@ def features_batch(
     """Batch size of the features of images and of requests."""
     if there is None:
         return usual("features", asked)
-    arch, _ = _described(backbone)
-    prompter = backbone.prompter
+    arch, prompter = _described(backbone), backbone.prompter
     longest = max((text for own in texts for text in own), key=len)
     tokens = len(prompter.quoted_ids(OPENING, longest, CLOSING))  # both styles have at most these
     tiles = prompter.images.thumbnail_tiles
@@ -157,30 +166,29 @@ def features_batch(
     def needs(size: int, _: bool) -> Memory:
         return memory.features(arch, tiles, tokens, size)
 
-    return _chosen(needs, asked, there, (False,))[0]
+    found = best(needs, sizes_of(asked), (False,), there)
+    if distributed.is_first():
+        print(told(found, there), flush=True)
+    return found.size
 
 
 def prediction_batch(
     backbone: Backbone,
     model: nn.Module,
-    rows: Sequence[dict[str, Any]],
     limits: dict[str, int],
     asked: int | str,
     there: float | None,
-) -> int:
-    """Batch size of the answers that a model with these experts gives to rows."""
+) -> BatchSize:
+    """Batch sizes of the answers that a model with these experts gives."""
     if there is None:
         return usual("prediction", asked)
-    (arch, image), prompter = _described(backbone), backbone.prompter
-    prompts: Iterable[tuple[list[int], list[int]]] = (
-        (prompter.prompt(row["turns"], prompter.tile_counts(row)), []) for row in rows
-    )
-    sample, learning = _longest(arch, image, prompts), learning_of(model, arch.slots)
+    arch = _described(backbone)
+    learning = learning_of(model, arch.slots)
 
-    def needs(size: int, _: bool) -> Memory:
+    def needs(sample: Sample, size: int, _: bool) -> Memory:
         return memory.prediction(arch, sample, learning, size, limits["max_new_tokens"])
 
-    return _chosen(needs, asked, there, (False,))[0]
+    return _by_size(arch, needs, asked, there)
 
 
 def learning_of(model: nn.Module, slots: Sequence[Slot]) -> Learning:
@@ -205,7 +213,7 @@ def learning_of(model: nn.Module, slots: Sequence[Slot]) -> Learning:
 
 def training_step(backbone: Backbone, there: float, dropout: float) -> Callable[..., Step]:
     """The ``fit`` of a training (``Phases``) on a GPU with so many bytes."""
-    arch, _ = _described(backbone)
+    arch = _described(backbone)
 
     def fit(model: nn.Module, settings: dict[str, Any], row: Largest) -> Step:
         sample = Sample(row.image_tokens / arch.tile_tokens, row.tokens, row.answer)

@@ -13,6 +13,7 @@ from stages.core.costs.flops import Learning, Sample, SlotRanks, block_backward,
 
 SINGLE = 4  # bytes of a number in float32: experts, their gradients and Adam's moments, norms
 HALF = 2  # of one in bfloat16: the backbone
+NF4 = 0.5 + SINGLE / 64  # of one in 4 bits; 64 of them share a scale
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def training(
     own = expert_parameters(arch, learning.trained, fused=learning.fused)
     kept = activations(arch, sample, learning, checkpointing=checkpointing, dropout=dropout)
     return Memory(
-        weights=HALF * arch.parameters,
+        weights=weights(arch),
         experts=SINGLE * (own + expert_parameters(arch, learning.frozen)),
         gradients=SINGLE * own,
         optimiser=2 * SINGLE * own,
@@ -62,7 +63,7 @@ def profile(arch: Architecture, sample: Sample, batch: int, *, checkpointing: bo
     slots = [rows * columns for slot in arch.slots for rows, columns in slot.shapes]
     kept = activations(arch, sample, Learning(dense=True), checkpointing=checkpointing)
     return Memory(
-        weights=HALF * arch.parameters,
+        weights=weights(arch),
         gradients=SINGLE * sum(slots) + (HALF + SINGLE) * max(slots),
         activations=batch * kept,
     )
@@ -72,7 +73,7 @@ def features(arch: Architecture, tiles: float, tokens: float, batch: int) -> Mem
     """Of features: the tiles of one thumbnail per image, then texts of so many tokens."""
     vision = tiles * arch.vision_positions * max(map(passing, arch.vision))
     text = tokens * max(map(passing, arch.llm))
-    return Memory(HALF * arch.parameters, activations=batch * max(vision, text))
+    return Memory(weights(arch), activations=batch * max(vision, text))
 
 
 def prediction(
@@ -87,7 +88,7 @@ def prediction(
     vision = sample.tiles * arch.vision_positions * max(map(passing, arch.vision))
     text = sample.tokens * max(map(passing, arch.llm)) + sample.tokens**2 * (HALF + 1)
     return Memory(
-        weights=HALF * arch.parameters,
+        weights=weights(arch),
         experts=SINGLE * expert_parameters(arch, learning.frozen),
         caches=batch * positions * cache_bytes(arch) * (1 + 1 / len(arch.llm)),
         activations=batch * max(vision, text),
@@ -95,6 +96,17 @@ def prediction(
 
 
 # --- their parts ------------------------------------------------------------------------------
+
+
+def weights(arch: Architecture) -> float:
+    """Bytes of the backbone on one GPU. Of divided blocks it holds its share, and two whole: one
+    that computes and the next."""
+    blocks = [sum(matrix.size for matrix in block.matrices) for block in arch.llm]
+    whole = HALF * (arch.parameters - sum(blocks))
+    if arch.quantization == "4bit":
+        return whole + NF4 * sum(blocks)
+    gathered = 2 * max(blocks) if arch.shards > 1 else 0
+    return whole + HALF * (sum(blocks) / arch.shards + gathered)
 
 
 def expert_parameters(arch: Architecture, ranks: SlotRanks, *, fused: bool = False) -> int:

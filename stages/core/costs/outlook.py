@@ -13,7 +13,7 @@ from typing import Any
 from stages.core.base.errors import InputError
 from stages.core.costs.estimate import Forecast, Machine
 from stages.core.costs.gpus import GPUS
-from stages.core.costs.workload import Ruler, Workload
+from stages.core.costs.workload import Ruler, Workload, described
 from stages.core.runs.job_states import JobState
 from stages.core.runs.run_jobs import RunJob
 from stages.core.runs.run_place import RunPlace
@@ -22,10 +22,6 @@ from stages.core.runs.stage_table import STAGES
 from stages.core.training.progress import read_progress
 
 Sizes = dict[tuple[str, str], float]  # of a rule's job for a task, in the plan's GPU-hours
-
-# ASSUME: for tasks whose manifest does not say what a row is like; all of them alike, so that
-# their numbers of rows decide.
-TYPICAL = {"image": [448, 448], "question_tokens": 32, "answer_tokens": 16}
 
 
 @dataclass(frozen=True)
@@ -63,9 +59,8 @@ def _workload(place: RunPlace, task: str, split: str, ruler: Ruler) -> Workload:
     rows = pq.read_metadata(prepared).num_rows if prepared.is_file() else entry.get("rows")
     if not rows:
         raise InputError(f"{manifest.path}: {split}: nothing is known of its rows.")
-    described = entry.get("typical") or manifest.content.get("typical") or TYPICAL
     limit = place.runs.config["rows"][split] or rows
-    return Workload(min(rows, limit), "counted", **ruler.typical(described))
+    return Workload(min(rows, limit), "counted", **ruler.typical(described(manifest, split)))
 
 
 def running_trainings(place: RunPlace, states: list[JobState]) -> dict[str, dict[str, Any]]:

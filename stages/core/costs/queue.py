@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from stages.core.runs.runs import Runs
+from stages.core.costs.shards import shards
+from stages.core.runs.runs import Runs, split_scope
 from stages.core.runs.stage_table import STAGES, rule_of
 
 
@@ -22,7 +23,11 @@ def jobs(runs: Runs, wait: float) -> dict[str, Any]:
         for stage, _, name, _ in sorted(made)
         if not STAGES[stage].local and (name == first[stage] or stage == "prepare_data")
     )
-    order = dict.fromkeys(map(rule_of, STAGES))
+    for stage, scope, _, task in made:
+        if stage.startswith("predict"):
+            number = shards(runs, stage, split_scope(scope)[1], task)
+            counts[f"{stage}_shard"] += number if number > 1 else 0
+    order = [name for rule in map(rule_of, STAGES) for name in (rule, f"{rule}_shard")]
     chain = max(_chain(runs, name) for name in runs.config["methods"])
     return {
         "by_rule": {rule: counts[rule] for rule in order if counts[rule]},

@@ -9,9 +9,11 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.core.base.config import set_key
 from stages.core.costs.estimate import Forecast, Machine
 from stages.core.costs.gpus import GPUS
 from stages.core.costs.queue import jobs, learns_in_turn
+from stages.core.costs.shards import shards
 from stages.core.costs.workload import Ruler, Workload, workload
 from stages.core.runs.runs import Runs
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 PUBLISHED = "published_hours.csv"  # beside the manifests: wall-clock hours of training
 TILE_SECONDS = 0.013  # ASSUME: of one CPU, to decode and cut an image, per tile
+OTHER_KEYS = (
+    ("", None),
+    ("training.activation_checkpointing", True),
+    ("backbone.quantization", "4bit"),
+    ("training.sharding", "fsdp"),
+)
 WORKERS = 7  # loading processes of a training process, see core.training.loader
 
 
@@ -47,9 +55,33 @@ def plan_run(
         "machine": {"gpu": machine.name, "gpus": machine.gpus, "mfu": machine.mfu}
         | {"memory": machine.gpu.memory},
         "tasks": tasks,
+        "kilowatt_hours": _energy(tasks, machine),
+        "other_keys": other_keys(runs, run, arch, machine, tasks),
         "jobs": (queued := jobs(runs, wait)),
         "path": longest_path(runs, run, tasks, queued),
     }
+
+
+def _energy(tasks: list[dict[str, Any]], machine: Machine) -> float:
+    """What the boards take if they always take their most."""
+    hours = sum(stage["gpu_hours"] for task in tasks for stage in task["stages"].values())
+    return hours * machine.gpu.watts / 1000
+
+
+def other_keys(
+    runs: Runs, run: str, arch: Architecture, machine: Machine, tasks: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Memory of the fullest training as configured and with keys that lower it."""
+    trained = [task for task in tasks if "train_expert" in task["stages"]]
+    if not trained:
+        return []
+    fullest = max(trained, key=lambda task: task["stages"]["train_expert"]["memory"]["total"])
+    sizes, found = [Workload(**fullest[split]) for split in ("train", "test")], []
+    for key, value in OTHER_KEYS if machine.gpus > 1 else OTHER_KEYS[:-1]:
+        config = set_key(runs.config, key, value) if key else runs.config
+        stages = Forecast(Runs(config), run, arch, machine).task(fullest["task"], *sizes)["stages"]
+        found.append({"key": key, "value": value} | stages["train_expert"])
+    return found
 
 
 def workload_of(runs: Runs, task: str, split: str, ruler: Ruler) -> Workload:
@@ -110,7 +142,7 @@ def longest_path(
         "before": max(ahead),
         "training": sum(training) if learns_in_turn(runs, run) else max(training),
         "answers": max(
-            task["stages"][stage]["gpu_hours"]
+            task["stages"][stage]["gpu_hours"] / shards(runs, stage, run, task["task"])
             for task in tasks
             for stage in ("predict", "predict_backbone")
         ),

@@ -24,6 +24,10 @@ SAMPLE = 256  # rows looked at
 CHARACTERS_PER_TOKEN = 4
 TEMPLATE_TOKENS = 50  # of the chat template with a system message, per row
 
+# ASSUME: for tasks whose manifest does not say what a row is like; all of them alike, so that
+# their numbers of rows decide.
+TYPICAL = {"image": [448, 448], "question_tokens": 32, "answer_tokens": 16}
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -93,6 +97,12 @@ def _lengths(
     }
 
 
+def described(manifest: Manifest, split: str) -> dict[str, Any]:
+    """A row of a split as its manifest describes it, or as any row may be."""
+    content = manifest.content
+    return content[split].get("typical") or content.get("typical") or TYPICAL
+
+
 def workload(
     manifest: Manifest,
     split: str,
@@ -114,14 +124,14 @@ def workload(
     """
     total, rows, origin = _rows(manifest, split, prepared, max_pixels, exif)
     sizes = [ruler.row(row) for row in rows]
-    described = manifest.content[split].get("typical") or manifest.content.get("typical")
+    typical = manifest.content[split].get("typical") or manifest.content.get("typical")
     if not sizes:
-        if not total or not described:
+        if not total or not typical:
             raise InputError(
                 f"{manifest.path}: {split}: its files are not there. For a plan without them say "
                 "how many rows there are ('rows') and what they are like ('typical')."
             )
-        sizes = [ruler.typical(described)]
+        sizes = [ruler.typical(typical)]
     means = {key: fmean(size[key] for size in sizes) for key in sizes[0]}
     rows_used = len(rows) if total is None else total
     return Workload(min(rows_used, limit or rows_used), origin, **means)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages.core.backbone.batches import BatchSize, by_length, training_size
 from stages.core.backbone.checkpointing import checkpointed
 from stages.core.base import distributed
 from stages.core.base.ahead import ahead
@@ -24,7 +25,7 @@ def profile_gradients(
     *,
     loss: str,
     include_bias: bool,
-    batch_size: int,
+    batch_size: BatchSize,
     checkpointing: bool = False,
 ) -> list[dict[str, Any]]:
     """Slot scores of a backbone on rows of the data artefact; nothing is updated.
@@ -45,15 +46,21 @@ def profile_gradients(
 
     meter = GradientMeter(backbone, include_bias)
     folds = [rows[i::FOLDS] for i in range(min(FOLDS, len(rows)))]
-    found = []
+    found, most = [], len(rows)
     with checkpointed(backbone.model, checkpointing):
         for fold in distributed.mine(folds):
+            sizes = [training_size(backbone.prompter, row) for row in fold]
+            batches = by_length(fold, sizes, batch_size)
 
-            def run(size: int, fold: list[dict[str, Any]] = fold) -> tuple[float, float]:
+            def run(
+                size: int, batches: list[list[dict[str, Any]]] = batches
+            ) -> tuple[float, float]:
                 meter.open_fold()
-                return _accumulate(backbone, fold, loss, size)
+                return _accumulate(backbone, batches, loss, size)
 
-            (fold_loss, weight), batch_size = halving(run, batch_size, "gradient profile")
+            start = min(most, max(map(len, batches)))
+            (fold_loss, weight), enough = halving(run, start, "gradient profile")
+            most = enough if enough < start else most
             found.append((fold_loss, weight, meter.close_fold(weight)))
     parts = distributed.gather(found)
     losses, weights, norms = zip(*(fold for part in parts for fold in part), strict=True)
@@ -76,13 +83,14 @@ def profile_gradients(
 
 
 def _accumulate(
-    backbone: Backbone, rows: list[dict[str, Any]], loss: str, batch_size: int
+    backbone: Backbone, batches: list[list[dict[str, Any]]], loss: str, most: int
 ) -> tuple[float, float]:
-    """Run backward on the *summed* loss of rows; return the sum and the number to divide it by."""
+    """Run backward on the *summed* loss of rows, at most so many at a time; return the sum and the
+    number to divide it by."""
     from stages.core.backbone.losses import sample_losses, token_losses
 
     prompter, total, weight = backbone.prompter, 0.0, 0
-    parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    parts = [rows[i : i + most] for rows in batches for i in range(0, len(rows), most)]
 
     def examples(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [prompter.training_example(row) for row in part]

@@ -1,16 +1,22 @@
 """Shapes read from configurations alone."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stages.core.backbone.architecture import (
     SHIPPED,
     Matrix,
     describe,
+    empty_model,
     locate,
     read_architecture,
+    read_config,
 )
+from stages.core.backbone.families import registry as families
 from stages.core.base.errors import InputError
 from tests.helpers import published_layout as layout
 from tests.helpers.tiny_families import write_backbone
@@ -53,6 +59,20 @@ def test_a_meta_model_has_the_loaded_models_shape(tiny_folder, tiny):
     arch, _ = read_architecture(tiny_folder, SETTINGS | {"max_tiles": 1})
     assert arch == describe(tiny.model, tiny.prompter.images, arch.name)
     assert arch.parameters == sum(p.numel() for p in tiny.model.parameters())
+
+
+def test_packed_and_divided_weights_keep_their_shape(tiny_folder):
+    """A matrix in 4 bits is a column of bytes, two numbers each."""
+    config, stored = read_config(tiny_folder)
+    model = empty_model(config)
+    family = families.FAMILIES[config.model_type](tiny_folder, config, stored, SETTINGS)
+    before = describe(model, family, "tiny")
+    layer = model.model.language_model.layers[0].mlp.up_proj
+    packed = torch.empty(layer.weight.numel() // 2, 1, dtype=torch.uint8)
+    layer.weight = torch.nn.Parameter(packed, requires_grad=False)
+    assert describe(model, family, "tiny") == replace(before, quantization="4bit")
+    layer.weight.device_mesh = SimpleNamespace(size=lambda: 4)
+    assert describe(model, family, "tiny").shards == 4
 
 
 def test_shipped_configurations_are_found_by_name():

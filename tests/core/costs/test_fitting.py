@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from stages.core.backbone.architecture import locate, read_architecture
+from stages.core.backbone.batches import Size
 from stages.core.base.errors import InputError
-from stages.core.costs import fitting
+from stages.core.costs import fitting, memory
+from stages.core.costs.flops import Learning, Sample
 from stages.core.costs.memory import Memory
 from stages.core.experts.lora import ExpertModel
 from stages.core.training.batches import micro_batch_sizes
+
+SETTINGS = {"image_size": None, "max_tiles": 6}
 
 
 def needs(size, checkpointing):
@@ -81,7 +86,24 @@ def test_every_stage_chooses_on_a_gpu(tiny, rows, capsys):
     for there in (2e6, 1e9):
         profile, _ = fitting.profile_batch(tiny, rows, "auto", there)
         seen = fitting.features_batch(tiny, texts, "auto", there)
-        told = fitting.prediction_batch(tiny, tiny.model, rows, limits, "auto", there)
-        sizes.append([profile, seen, told])
+        told = fitting.prediction_batch(tiny, tiny.model, limits, "auto", there)
+        longest = Size(400, 300, 10)
+        sizes.append([profile(longest), seen, told(longest)])
     assert all(1 <= small < large == 64 for small, large in zip(*sizes, strict=True))
     assert "samples at a time" in capsys.readouterr().out
+
+
+def test_short_rows_come_in_larger_batches_that_fit_as_well():
+    arch, _ = read_architecture(locate("internvl2-2b"), SETTINGS)
+    there, learning = 24e9, Learning()
+
+    def needs(sample, size, _):
+        return memory.prediction(arch, sample, learning, size, 100)
+
+    most = fitting._by_size(arch, needs, "auto", there)
+    long, short = Size(4000, 7 * 256, 0), Size(1200, 1024, 0)
+    assert most(long) < most(short) <= 64
+    for size in (long, short):
+        sample = Sample(size.image_tokens / 256, size.tokens, 0)
+        assert needs(sample, most(size), False).total <= 0.85 * there
+        assert most(size) == 64 or needs(sample, most(size) + 1, False).total > 0.85 * there
