@@ -20,7 +20,7 @@ CLONE = Path(__file__).resolve().parents[3]
 WORKFLOW = CLONE / "workflow"
 SCHEMAS = WORKFLOW / "schemas"
 
-# ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
+# ASSUME: switches on which the paper's text and its published code differ (docs/fidelity.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"match_size": "slots", "expert.qkv": "fused"},
     "reference_code": {
@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "routing.second": "none",
     },
     # Measured on the pocket stream: experts answer beside the parent they learnt beside, and
-    # routers know a request in other words (docs/decisions/04 and 09).
+    # routers know a request in other words (docs/decisions/04 and 10).
     "recommended": {
         "routing.second": "parent",
         "features.style": "meaning",
