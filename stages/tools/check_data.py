@@ -107,7 +107,7 @@ def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("manifest", type=Path, help="a task's YAML file")
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
     parser.add_argument("--backbone", type=Path, help="folder, to count rows beyond its context")

@@ -46,7 +46,7 @@ def overview() -> str:
     for name, path in tools().items():
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         lines.append(f"  {name:<20} {first}")
-    return "\n".join([*lines, f"  {'completion':<20} Completion for a shell: bash or zsh."])
+    return "\n".join([*lines, f"  {'completion':<20} Print completion for a shell: bash or zsh."])
 
 
 def completion(shell: str) -> str:
