@@ -5,7 +5,7 @@ Reads   the run sheet, scores.parquet, metrics.json, comparison.json, and throug
         the examples test rows, predictions and sample_scores.parquet; robust.json in the folder
         of a run, as far as it is there
 Writes  report.html, and figures as SVG files; equal inputs give equal bytes. A section without
-        inputs is one line.
+        inputs is reduced to one line.
 
     python -m stages.report --runs results/pocket/runs.json \\
         --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\
