@@ -50,7 +50,11 @@ def overview() -> str:
 
 
 def completion(shell: str) -> str:
-    """A script that completes names and flags, and files otherwise."""
+    """A script that completes names and flags, and files otherwise.
+
+    Raises:
+        InputError: an unknown shell.
+    """
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS, "cmit completion")
     names = " ".join([*tools(), "completion"])

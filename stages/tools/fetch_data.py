@@ -79,7 +79,11 @@ def _archive(entry: dict[str, Any], place: Path) -> Path:
 
 
 def is_there(entry: dict[str, Any], place: Path) -> bool:
-    """Whether an entry needs nothing more: the file, or the mark of an unpacked archive."""
+    """Whether an entry needs nothing more: the file, or the mark of an unpacked archive.
+
+    Raises:
+        InputError: a file with another checksum.
+    """
     if "unpack" in entry:
         archive = _archive(entry, place)
         return archive.with_name(archive.name + DONE).exists()

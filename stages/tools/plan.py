@@ -34,6 +34,9 @@ def plan_costs(
         backbone: a folder, or the name of a shipped configuration.
         gpus: GPUs of one training job.
         wait: minutes in the queue per SLURM job.
+
+    Raises:
+        InputError: an unknown method or variant.
     """
     from stages.core.backbone.architecture import locate, read_architecture
     from stages.core.backbone.load import load_prompter

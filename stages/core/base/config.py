@@ -252,7 +252,11 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def with_variant(config: dict, name: str) -> dict:
-    """The config under which a method or a named variant of it runs."""
+    """The config under which a method or a named variant of it runs.
+
+    Raises:
+        InputError: a key that is not there, or a value that is not allowed.
+    """
     if name not in config["variants"]:
         return config
     changed = json.loads(json.dumps(config))
@@ -303,7 +307,11 @@ def slice_config(config: dict, *keys: str) -> dict:
 
 
 def from_argument(text: str) -> dict:
-    """The value of ``--config``: JSON text as Snakemake passes it, or a YAML config file."""
+    """The value of ``--config``: JSON text as Snakemake passes it, or a YAML config file.
+
+    Raises:
+        InputError: neither a file nor JSON, or a faulty configuration.
+    """
     if not text.lstrip().startswith("{"):
         return load_config(Path(text))
     try:
