@@ -52,7 +52,9 @@ def check_data(
             broken.append(name)
             print(f"{name}: {faults.summary()}" if faults else f"{error}")
     if broken:
-        raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used; mend the rows above.")
+        raise InputError(
+            f"{manifest.path}: {' and '.join(broken)} cannot be used; mend the rows above."
+        )
 
 
 def _report_length(split: Split, rows: Iterator[dict], folder: Path) -> None:
