@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, required=True, help="subset features of the task")
     parser.add_argument("--task", required=True)
     parser.add_argument("--earlier", nargs="*", default=[], help="earlier tasks, in stream order")
-    parser.add_argument("--routers", nargs="*", help="their autoencoders, in the same order")
+    parser.add_argument("--routers", nargs="*", help="their routers, in the same order")
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, if thresholds count")
     parser.add_argument("--out", type=Path, required=True, help="transfer file to write")
     args = parser.parse_args(argv)
