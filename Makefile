@@ -1,20 +1,20 @@
-# make help           this list
-# make demo           environment, pocket backbone, the demo configuration, its table of metrics
-# make compare        sixteen methods, three seeds, hours; ends with the tables of results/compare
-# make test           environment and all tests
-# make coverage       the same, and which lines no test runs
-# make quick          the tests that need neither backbone nor Snakemake, in under a minute
-# make lint           ruff, mypy, snakefmt, snakemake --lint, the links of the documentation
-# make docs           the documentation as a site in results/site
-# make picture        the README's picture again, from the results of make demo
-# make tiny           every stage on random weights and three tiny tasks
-# make chaos          a tiny run with six methods, killed at KILLS=50 moments, against an undisturbed one
-# make bench          benchmarks of the stages that handle many rows
-# make image          container image with the dependencies (docker or podman, and apptainer)
-# make test-cluster   the tiny stream on a real SLURM; needs slurm-wlm and munge
-# make test-container the tiny stream in the container; needs podman or docker, and apptainer
-# make lock           envs/requirements.lock again, after an edit of requirements.txt
-# make clean          remove the results of demo, tiny and CI runs, and nothing else
+# make demo   environment, pocket backbone, the demo configuration, its metrics table
+# make compare  sixteen methods, three seeds, hours; ends with the tables of results/compare
+# make test   environment and all tests
+# make coverage  the same, and which lines no test runs
+# make quick  the tests that need no backbone and no Snakemake, in under a minute
+# make lock   envs/requirements.lock again, after an edit of requirements.txt
+# make lint   ruff, mypy, snakefmt, snakemake --lint, the links of the documentation
+# make docs   the documentation as a site in results/site
+# make picture  the README's picture again, from the results of make demo
+# make tiny   every stage on random weights and three tiny tasks
+# make chaos  a tiny run with six methods, killed at KILLS=50 moments, against an undisturbed one
+# make bench  benchmarks of the stages that touch many rows
+# make image  container image with the dependencies (docker or podman, and apptainer)
+# make test-cluster    the tiny stream on a real SLURM; needs slurm-wlm and munge
+# make test-container  the tiny stream in the container; needs podman or docker, and apptainer
+# make help   this list
+# make clean  remove the results of demo, tiny and CI runs (nothing else)
 
 PYTHON ?= python3.11
 CORES ?= all
@@ -43,7 +43,7 @@ QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addp
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make [a-z]\)/\1/p' Makefile
+	@sed -n '/^PYTHON/q; s/^# //p' Makefile
 
 # The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
 LOCKED := $(shell $(PYTHON) -c "import platform as p, sys; sys.exit(sys.version_info[:2] != (3, 11) \

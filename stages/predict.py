@@ -1,13 +1,9 @@
 """Answer a task's test rows greedily with a method: once per distinct (sample, expert set).
 
-Reads   the routes, the test rows, the backbone, its own answers (those of the empty expert set),
-        and the states that the routes name
-Writes  predictions/{task}.parquet: one text per distinct pair, from which the scores of every step
-        are joined
-Config  prediction, backbone
-
-A killed job resumes after the parts that it wrote (``core.backbone.parts``). Several jobs can
-divide the rows: ``--shard``.
+Reads the routes, the test rows, the backbone, its own answers (which are those to the empty set)
+and the states the routes name; writes one text per distinct pair, from which every step of the
+matrix is joined. A killed job goes on after its parts (``core.backbone.parts``), and several jobs
+can make them: ``--shard``.
 
     python -m stages.predict --method dmole --task signs_ocr \\
         --routes results/pocket/seed0/dmole/routes/signs_ocr.parquet \\

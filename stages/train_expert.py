@@ -1,14 +1,11 @@
 """Train what a method learns on one task, on top of the frozen backbone (D-MoLE: the expert).
 
-Reads   the task's training rows and the backbone; the states of earlier tasks that the method
-        starts from; its allocation and transfer, or, for a method without them, the size of a
-        D-MoLE expert, which its ranks match; under ``transfer.accept: lower_loss`` also the subset
-Writes  experts/{task}/: a PEFT adapter (of mixtures, their own files), ``training.json`` with
-        counts and the curves of loss and gradient norm, ``provenance.json``
-Config  expert, training, transfer.accept, transfer.learning_rate_factor, budget.ratio, backbone
-
-Under ``transfer.accept: lower_loss`` a parent is left out if its expert does not lower the
-backbone's loss on the subset.
+Reads the task's training rows, the backbone, the method's allocation and transfer (if it has
+any), for a method without one the size of a D-MoLE expert, which its ranks match, and the states of
+earlier tasks that the method starts from; writes a PEFT adapter folder with ``training.json``
+(counts, curves of loss and gradient norm) and ``provenance.json``. Under ``transfer.accept:
+lower_loss`` it also reads the task's subset: a parent whose expert does not lower the backbone's
+loss on it is left out.
 
     python -m stages.train_expert --method dmole \\
         --task signs_ocr --tasks stamps_caption signs_ocr \\
