@@ -88,5 +88,10 @@ def test_the_files_and_keys_of_a_page_exist(page: Path) -> None:
     assert not [key for key in dotted if key.partition(".")[0] in sections and key not in KEYS]
 
 
+def test_the_page_of_commands_has_all_of_them() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs/commands.md").read_text(), re.M)
+    assert sorted([*rows, "make-tiny-backbone"]) == sorted(TOOLS)
+
+
 def test_the_page_of_metrics_has_all_of_them() -> None:
     assert first_column((ROOT / "docs/metrics.md").read_text()) == set(FORMULAS)
