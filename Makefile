@@ -14,6 +14,7 @@
 # make image  container image with the dependencies (docker or podman, and apptainer)
 # make test-cluster    the tiny stream on a real SLURM; needs slurm-wlm and munge
 # make test-container  the tiny stream in the container; needs podman or docker, and apptainer
+# make help   this list
 # make clean  remove the results of demo, tiny and CI runs (nothing else)
 
 PYTHON ?= python3.11
@@ -40,8 +41,12 @@ QUICK := tests/core tests/tools tests/data_manifests tests/test_layers.py $(addp
 	tools/test_ask.py tools/test_convert_backbone.py tools/test_export.py tools/test_exported_folder.py \
 	tools/test_general.py tools/test_measure.py tools/test_merged.py tools/test_picture.py tools/test_serve.py)
 
-.PHONY: demo compare docs picture test coverage quick lock test-cluster test-container lint tiny chaos bench image clean
+.PHONY: help demo compare docs picture test coverage quick lock test-cluster test-container lint tiny chaos bench image clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '/^PYTHON/q; s/^# //p' Makefile
 
 # The lock's hashes hold for Linux and Python 3.11; elsewhere the same versions are installed without.
 LOCKED := $(shell $(PYTHON) -c "import platform as p, sys; sys.exit(sys.version_info[:2] != (3, 11) \

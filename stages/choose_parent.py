@@ -1,12 +1,12 @@
 """Choose the earlier task whose expert a new one is trained beside (routing at training time).
 
-The parent is the earlier task under whose autoencoder the new task's rows have the lowest mean
-reconstruction loss; of equal ones, the earliest. The first task has none. With
-``transfer.require_threshold`` only a task whose threshold that loss does not exceed can be parent.
+The parent is the earlier task whose router gives the new task's rows the lowest mean loss; of equal
+ones, the earliest. The first task has none. With ``transfer.require_threshold``, only a task whose
+threshold is not exceeded by this loss can be the parent.
 
 Reads   features/{task}.parquet (rows of the subset), routers/*.safetensors of the earlier tasks;
         routers/*.json too if thresholds are required
-Writes  transfers/{task}.json: the mean loss under every earlier autoencoder, and the parent
+Writes  transfers/{task}.json: the mean loss under every earlier router, and the parent
 Config  transfer.enabled, transfer.require_threshold
 
     python -m stages.choose_parent --features features/kvqa.parquet --task kvqa \\
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, required=True, help="subset features of the task")
     parser.add_argument("--task", required=True)
     parser.add_argument("--earlier", nargs="*", default=[], help="earlier tasks, in stream order")
-    parser.add_argument("--routers", nargs="*", help="their autoencoders, in the same order")
+    parser.add_argument("--routers", nargs="*", help="their routers, in the same order")
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, if thresholds count")
     parser.add_argument("--out", type=Path, required=True, help="transfer file to write")
     args = parser.parse_args(argv)

@@ -1,8 +1,10 @@
-"""Sequence features of samples from the untouched backbone (D-MoLE, Eqs. 6-7).
+"""Compute sequence features of samples with the untouched backbone (D-MoLE, Eqs. 6-7).
 
-Reads rows and the backbone; writes one vector ``z`` per sample, an image half (of the thumbnail)
-and a text half (of the question), made as ``features.style`` says. Rows of a subset are also
-written in ``router.wordings`` other wordings each, for the routers that learn from them.
+Reads   subsets/{task}.parquet or data/{task}/test.parquet, and the backbone
+Writes  features/{task}.parquet: one vector ``z`` per sample, an image half (of the thumbnail) and a
+        text half (of the question), made as ``features.style`` says. Rows of a subset are also
+        written in ``router.wordings`` other wordings each, for the routers that learn from them.
+Config  features, router.wordings, backbone
 
     python -m stages.extract_features --rows results/pocket/seed0/subsets/signs_ocr.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\

@@ -4,8 +4,7 @@ features themselves as neighbours, or their mean (``router.kind``).
 Reads   features/{task}.parquet (rows of the subset)
 Writes  routers/{task}.safetensors: the autoencoder, the neighbours, or the mean
         routers/{task}.json: the threshold, how it came about, and quantiles of the losses on rows
-        inside and outside the fit. Edit ``threshold`` there and run again: only what depends on
-        it is made anew.
+        inside and outside the fit. ``threshold`` may be edited there.
 Config  router, threshold
 
     python -m stages.fit_router --features results/pocket/seed0/features/iconqa.parquet --seed 0 \\

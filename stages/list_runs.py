@@ -2,7 +2,7 @@
 
 Reads   nothing but the configuration and the manifests it names
 Writes  runs.json
-Config  all of it but where results go and on how many GPUs
+Config  all keys but those that decide no result: output, gpus, loader, general
 
     python -m stages.list_runs --config workflow/config/demo.yaml --root . --out runs.json
 """

@@ -1,7 +1,7 @@
-"""How many parameters D-MoLE's expert of a task trains, for the methods that are to train as many.
+"""Count the parameters of D-MoLE's expert of a task, for the methods that train as many.
 
-It is computed from the profile, as the allocation is, so that an edit of the allocation changes
-D-MoLE alone.
+The count comes from the profile, as the allocation does, so that an edited allocation changes only
+D-MoLE.
 
 Reads   profiles/{task}.parquet
 Writes  sizes/{task}.json

@@ -1,9 +1,13 @@
 """Answer a task's test rows with the untouched backbone, once for all methods and seeds.
 
-They are step 0 of every method's matrix, and what a sample gets that no router knows.
+These answers are step 0 of every method's matrix, and answer the samples that no router accepts.
 
-Reads the test rows and the backbone; writes one text per row, with an empty expert set. A killed
-job goes on after its parts (``core.backbone.parts``), and several jobs can make them: ``--shard``.
+Reads   the test rows and the backbone
+Writes  backbone_predictions/{task}.parquet: one text per row, with an empty expert set
+Config  prediction, backbone
+
+A killed job resumes after the parts that it wrote (``core.backbone.parts``). Several jobs can
+divide the rows: ``--shard``.
 
     python -m stages.predict_backbone --data results/pocket/data/signs_ocr/test.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\

@@ -1,7 +1,9 @@
-"""Gradient-norm profile of the pretrained backbone on a task's subset (D-MoLE, Eq. 3).
+"""Profile the gradient norms of the untouched backbone on a task's subset (D-MoLE, Eq. 3).
 
-Reads the subset's rows and the backbone; writes one Parquet row per slot: the Frobenius norm of
-the gradient of the slot's weights, its standard error over folds of the subset, and the loss.
+Reads   subsets/{task}.parquet and the backbone
+Writes  profiles/{task}.parquet: per slot the Frobenius norm of the gradient of its weights, the
+        norm's standard error over folds of the subset, and the loss
+Config  profile, backbone
 
     python -m stages.profile_gradients --subset results/pocket/seed0/subsets/signs_ocr.parquet \\
         --backbone results/backbones/pocket --config workflow/config/pocket.yaml \\

@@ -5,7 +5,7 @@ Reads   the run sheet, scores.parquet, metrics.json, comparison.json, separabili
         routes, and for the examples test rows, predictions and sample_scores.parquet; robust.json
         and general.json of runs, as far as they are there
 Writes  report.html, and figures as SVG files; equal inputs give equal bytes. A section without
-        inputs is one line.
+        inputs is reduced to one line.
 
     python -m stages.report --runs results/pocket/runs.json \\
         --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\

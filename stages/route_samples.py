@@ -56,7 +56,7 @@ def route_by_threshold(
     """Rows of a method that routes by reconstruction loss.
 
     Args:
-        losses: (samples, tasks), reconstruction loss under each task's autoencoder.
+        losses: (samples, tasks), the loss under each task's router.
         thresholds: by task, in stream order; all are multiplied by ``routing.threshold_scale``.
         sample_ids: one per row of ``losses``.
         routing: the config key of this name.
@@ -126,7 +126,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", required=True, help="all tasks, in stream order")
     parser.add_argument("--data", type=Path, required=True, help="test rows of the task")
     parser.add_argument("--features", type=Path, help="features of the test rows")
-    parser.add_argument("--routers", nargs="*", help="autoencoders of all tasks, in stream order")
+    parser.add_argument("--routers", nargs="*", help="routers of all tasks, in stream order")
     parser.add_argument("--thresholds", nargs="*", help="their JSON files, in the same order")
     parser.add_argument("--transfers", nargs="*", help="transfer files of all tasks, likewise")
     parser.add_argument("--experts", nargs="*", help="experts of all tasks, if they say the parent")

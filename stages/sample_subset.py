@@ -1,7 +1,8 @@
-"""Draw the subset of a task's training rows on which gradients and features are measured.
+"""Draw the subset of a task's training rows on which gradients and features are computed.
 
-Reads   a task's training rows (data artefact), config keys subset.fraction, subset.min_samples
-Writes  the chosen rows, in the file's order, as a data artefact
+Reads   data/{task}/train.parquet
+Writes  subsets/{task}.parquet: the chosen rows, in the file's order
+Config  subset
 
     python -m stages.sample_subset --data results/pocket/data/maps_ground/train.parquet \\
         --seed 0 --config workflow/config/pocket.yaml \\

@@ -2,7 +2,7 @@
 
 Reads   a JSON file of the artefact's kind: a copy of one that a stage wrote, edited
 Writes  allocations/{task}.override.json, routers/{task}.override.json or
-        transfers/{task}.override.json: the same content, its provenance saying that it was taken
+        transfers/{task}.override.json: the same content, with a provenance that says so
 
     python -m stages.take_override --artefact router --file my/iconqa.json --task iconqa \\
         --out results/pocket/seed0/routers/iconqa.override.json

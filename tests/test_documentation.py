@@ -17,7 +17,17 @@ from stages.tools import cmit
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+KEYS_PAGE = ROOT / "workflow/config/README.md"
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    KEYS_PAGE,
+    ROOT / "data_manifests/README.md",
+]
+ALL_KEYS = KEYS_PAGE.read_text().split("## All keys")[1]  # held by test_config_keys.py
+KEYS = set(re.findall(r"^\| `([\w.]+)` \|", ALL_KEYS, re.M))
+TOOLS = cmit.tools()
+MADE_UP = {"stages/methods/pull.py", "data_manifests/mine/birds.yaml"}  # what a page tells to write
 
 
 def blocks(text: str, language: str = "") -> list[str]:
@@ -55,12 +65,32 @@ def test_the_readmes_lines_use_what_the_model_has() -> None:
     assert used == {"load", "ask", "text", "experts", "ratios"} <= known
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_the_commands_of_a_page_exist(page: Path) -> None:
-    words = re.findall(r"(?:^|`)cmit ([a-z][a-z-]*)", page.read_text(), re.M)
-    assert set(words) <= {*cmit.tools(), "completion"}
-    for module in re.findall(r"python -m (stages[\w.]+)", page.read_text()):
+    text = page.read_text()
+    for name, rest in re.findall(r"(?:^|`)cmit ([a-z][a-z-]*)([^`#\n]*)", text, re.M):
+        known = {*cmit.flags(TOOLS[name])} if name in TOOLS else set()
+        assert name in {*TOOLS, "completion"}
+        assert {*re.findall(r"--[a-z-]+", rest)} <= known, name
+    for module in re.findall(r"python -m (stages[\w.]+)", text):
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_the_files_and_keys_of_a_page_exist(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"\b(?:stages|workflow|tests|docs|data_manifests|envs)/[\w./-]+\.\w+", text)
+    assert not [file for file in {*named} - MADE_UP if not (ROOT / file).is_file()]
+    sections = {key.partition(".")[0] for key in KEYS if "." in key}
+    dotted = re.findall(r"`([a-z_]+\.(?!json|yaml)[a-z_]+)(?::[^`]*)?`", text)
+    assert not [key for key in dotted if key.partition(".")[0] in sections and key not in KEYS]
+
+
+def test_the_page_of_commands_has_all_of_them() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs/commands.md").read_text(), re.M)
+    assert sorted([*rows, "make-tiny-backbone"]) == sorted(TOOLS)
 
 
 def test_the_page_of_metrics_has_all_of_them() -> None:

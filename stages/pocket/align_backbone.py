@@ -224,7 +224,11 @@ class Trainer:
         self.saved = time.monotonic()
 
     def resume(self) -> None:
-        """Load the checkpoint if there is one."""
+        """Load the checkpoint if there is one.
+
+        Raises:
+            InputError: a checkpoint with parameters that are not trained here.
+        """
         from safetensors import safe_open
 
         path = self.out / "checkpoint" / "state.safetensors"

@@ -18,7 +18,11 @@ FILE = "delta.safetensors"
 
 
 def read_delta(path: Path) -> dict[str, "torch.Tensor"]:
-    """The tensors of a delta file by name."""
+    """The tensors of a delta file by name.
+
+    Raises:
+        InputError: the file is missing.
+    """
     from safetensors.torch import load_file
 
     if not path.is_file():

@@ -64,7 +64,11 @@ def export_backbone(
 
 
 def with_figures(text: str, figures: dict[str, dict[str, float]], readme: Path) -> str:
-    """The README's text with the table of figures between its marks."""
+    """The README's text with the table of figures between its marks.
+
+    Raises:
+        InputError: a mark is missing.
+    """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise InputError(f"{readme}: needs the lines {BEGIN.strip()!r} and {END.strip()!r} once.")
     lines = ["| probe | n | figure | aim |", "|---|---|---|---|"]

@@ -42,7 +42,11 @@ def sha256(path: Path) -> str:
 
 
 def read_manifest(path: Path) -> dict:
-    """The backbone's manifest: its parts, and the expected checksums where they are known."""
+    """The backbone's manifest: its parts, and the expected checksums where they are known.
+
+    Raises:
+        InputError: the manifest is missing.
+    """
     if not path.is_file():
         raise InputError(f"{path}: the backbone's manifest is missing; name its folder.")
     return json.loads(path.read_text())

@@ -1,16 +1,16 @@
-"""Take over results that were copied here: what is up to date by its content does not run again.
+"""Accept results that were copied here: what is up to date by its content does not run again.
 
 A folder that was copied has new times, and without its `.snakemake` no record of how it was made,
 so Snakemake would make all of it again. Every artefact says what it was made from: hashes of its
 inputs, settings, seed, code. Where all of it fits the files that are here, it is marked as up to
-date (`snakemake --touch`); the rest is listed and left, with the flag by which the next run makes
-it again, since without a record Snakemake would not see that it does not fit.
+date (`snakemake --touch`); the rest is listed, with the flag by which the next run makes it again;
+without a record, Snakemake would not see that it does not fit.
 
     cmit adopt workflow/config/cmit.yaml
     cmit adopt results/pocket --dry-run
 
-With a configuration, the one that you will run; a results folder is taken by the configuration in
-its run sheet. The backbone must be here. Library versions are not compared: a run names them.
+Name the configuration that you will run, or a results folder, whose run sheet has its
+configuration. The backbone must be here. Library versions are not compared; a run names them.
 """
 
 from __future__ import annotations

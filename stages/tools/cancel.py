@@ -1,4 +1,4 @@
-"""End what is going on of a run: Snakemake, its SLURM jobs, its processes on this machine.
+"""Stop a run: Snakemake, its SLURM jobs and its processes on this machine.
 
 Works whatever happened to Snakemake. What trainings and predictions have done so far is kept, and
 the same snakemake command goes on from there.
@@ -6,8 +6,8 @@ the same snakemake command goes on from there.
     cmit cancel results/pocket
     cmit cancel workflow/config/cmit.yaml --yes
 
-Called where Snakemake was started, or with --directory as Snakemake. A Snakemake that runs on
-another machine is not seen: end it there first, or it submits cancelled jobs again.
+Call it where Snakemake was started, or with the same --directory. A Snakemake on another machine is
+not seen: end it there first, or it submits cancelled jobs again.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def check_data(
             broken.append(name)
             print(f"{name}: {faults.summary()}" if faults else f"{error}")
     if broken:
-        raise InputError(f"{manifest.path}: {' and '.join(broken)} cannot be used as they are.")
+        raise InputError(
+            f"{manifest.path}: {' and '.join(broken)} cannot be used; mend the rows above."
+        )
 
 
 def _report_length(split: Split, rows: Iterator[dict], folder: Path) -> None:
@@ -107,7 +109,7 @@ def _summarise(manifest: Manifest, split: Split, rows: Iterator[dict]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("manifest", type=Path, help="a task's YAML file")
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--max-pixels", type=int, help="largest image allowed (default, config's)")
     parser.add_argument("--backbone", type=Path, help="folder, to count rows beyond its context")

@@ -1,4 +1,4 @@
-"""What a SLURM site has, what the slurm profile will use of it, and what would not work.
+"""Check what a SLURM site has, what the slurm profile will use of it, and what would not work.
 
     cmit cluster-check                  # the site and the CMIT_SLURM_ variables
     cmit cluster-check --config cmit    # also what the jobs of a configuration ask for

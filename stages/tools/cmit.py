@@ -46,11 +46,15 @@ def overview() -> str:
     for name, path in tools().items():
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         lines.append(f"  {name:<20} {first}")
-    return "\n".join([*lines, f"  {'completion':<20} Completion for a shell: bash or zsh."])
+    return "\n".join([*lines, f"  {'completion':<20} Print completion for a shell: bash or zsh."])
 
 
 def completion(shell: str) -> str:
-    """A script that completes names and flags, and files otherwise."""
+    """A script that completes names and flags, and files otherwise.
+
+    Raises:
+        InputError: an unknown shell.
+    """
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS, "cmit completion")
     names = " ".join([*tools(), "completion"])

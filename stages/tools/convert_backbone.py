@@ -7,7 +7,7 @@ Writes  DST: a folder that transformers loads natively: config.json, generation_
         preprocessor_config.json, conversion.json (hashes of the source files and of this code)
         and checksums.json (SHA-256 of all other files)
 
-    python -m stages.tools.convert_backbone downloads/InternVL2-2B results/backbones/internvl2-2b
+    cmit convert-backbone downloads/InternVL2-2B results/backbones/internvl2-2b
 
 Weights keep their values and precision; they are read memory-mapped and written in pieces, so
 that the memory needed does not grow with the model.

@@ -165,7 +165,7 @@ def router(content: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def transfer(content: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Mean loss under every earlier autoencoder, lowest first, and the parent."""
+    """Mean loss under every earlier router, lowest first, and the parent."""
     parent, thresholds = content["parent"], content["thresholds"]
     yield Text(f"Parent of task {content['task']} (step {content['step']}): {parent}", STRONG)
     if not content["losses"]:
@@ -221,7 +221,7 @@ def routes(rows: Iterable[Mapping[str, Any]], task: str, method: str) -> Iterato
         for row in rows:
             under[row["step"]] += row["n_under"]
         mean = (number(under[step] / totals[step]) for step in steps)
-        made.add_row("autoencoders under threshold, mean", *mean)
+        made.add_row("routers that accept a sample, mean", *mean)
     yield made
 
 

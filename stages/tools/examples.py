@@ -51,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parser = cli.parser(__doc__, config=False)
     parser.add_argument("run", type=Path, metavar="RUN", help="results of a run")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--where", required=True, choices=WHERE)
+    parser.add_argument("--task", required=True, help="whose test samples")
+    parser.add_argument("--where", required=True, choices=WHERE, help="what became of them")
     parser.add_argument("--method", help="method or variant (default, the run's first)")
     parser.add_argument("--seed", type=int, help="default, the first of the run")
-    parser.add_argument("--samples", type=int, default=5, help="show so many (default 5)")
+    parser.add_argument("--samples", type=int, default=5, help="how many to show (default 5)")
     args = parser.parse_args(argv)
     if args.samples < 1:
         raise InputError(f"--samples: {args.samples} is not a positive number.")

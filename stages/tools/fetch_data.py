@@ -1,12 +1,12 @@
-"""Download the data of a stream as its manifests' `files` say, and tell what must be got by hand.
+"""Download the data of a stream as its manifests' `files` say, and list what you must get by hand.
 
     cmit fetch-data coin --to /big                  # all tasks, below /big
     cmit fetch-data coin --to /big --task textvqa gqa
-    cmit fetch-data ucit --to /big --list           # what there is to get; nothing is downloaded
+    cmit fetch-data ucit --to /big --list           # only list; nothing is downloaded
     cmit fetch-data ucit --to /big --unpinned       # also addresses whose content may change
 
-A download that breaks off goes on when the command is called again. A file gets its name when it is
-complete and has the checksum that the manifest names. Read the licences (`source.licence`) first.
+An interrupted download resumes when the command is called again. A file gets its name when it is
+complete and has the checksum of the manifest. Read the licences (`source.licence`) first.
 """
 
 import argparse
@@ -79,7 +79,11 @@ def _archive(entry: dict[str, Any], place: Path) -> Path:
 
 
 def is_there(entry: dict[str, Any], place: Path) -> bool:
-    """Whether an entry needs nothing more: the file, or the mark of an unpacked archive."""
+    """Whether an entry needs nothing more: the file, or the mark of an unpacked archive.
+
+    Raises:
+        InputError: a file with another checksum.
+    """
     if "unpack" in entry:
         archive = _archive(entry, place)
         return archive.with_name(archive.name + DONE).exists()
@@ -148,8 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("stream", help="a folder of data_manifests, or the path of one of yours")
     parser.add_argument("--task", nargs="+", default=[], help="only these tasks")
     parser.add_argument("--to", type=Path, help="data root (default, each manifest's)")
-    parser.add_argument("--unpinned", action="store_true", help="also what may change")
-    parser.add_argument("--list", action="store_true", help="only tell what is missing")
+    parser.add_argument("--unpinned", action="store_true", help="also content that may change")
+    parser.add_argument("--list", action="store_true", help="only list what is missing")
     args = parser.parse_args(argv)
     if args.to:
         make_folder(args.to)

@@ -4,7 +4,7 @@ Reads   a Parquet file, a JSON file (allocation, router, transfer, metrics), a s
         an expert's folder
 Writes  to the terminal; plain text when piped
 
-    python -m stages.tools.inspect results/pocket/seed0/allocations/iconqa.json
+    cmit inspect results/pocket/seed0/allocations/iconqa.json
     cmit inspect results/pocket/seed0/dmole/predictions/iconqa.parquet --samples 5
 """
 

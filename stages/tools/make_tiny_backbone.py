@@ -1,9 +1,9 @@
-"""A tiny InternVL with random weights: the backbone of the tests and of ``make tiny``.
+"""Make a tiny InternVL with random weights: the backbone of the tests and of ``make tiny``.
 
 Two vision blocks, two language blocks, a byte-level tokenizer. It knows nothing; it has every
 part of a real backbone, in the same folder layout.
 
-    python -m stages.tools.make_tiny_backbone --out results/backbones/tiny --seed 0
+    cmit make-tiny-backbone --out results/backbones/tiny --seed 0
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def make_tiny_backbone(folder: Path, seed: int) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights (default 0)")
     args = parser.parse_args(argv)
     draft = args.out.with_name(f".{args.out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)

@@ -74,7 +74,11 @@ def stages(sheet: RunSheet) -> Rows:
 
 
 def towers(sheet: RunSheet) -> Rows:
-    """Share of the gradient norm and of the budget that the vision encoder has in every task."""
+    """Share of the gradient norm and of the budget that the vision encoder has in every task.
+
+    Raises:
+        InputError: the run has no allocations.
+    """
     run = next((run for run in sheet.runs if "allocation" in run.artefacts), None)
     if run is None:
         raise InputError(f"{sheet.path}: no run with allocations.")

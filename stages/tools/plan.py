@@ -1,11 +1,11 @@
-"""What a run will cost before it runs: steps, FLOPs, GPU-hours, memory, SLURM jobs.
+"""Forecast what a run will cost: steps, FLOPs, GPU-hours, memory, SLURM jobs.
 
 Reads   a configuration, its manifests, the backbone's config.json, and rows where there are any
         (the run's prepared tables, else the manifests' files; else what the manifests assume)
 Writes  nothing; prints tables, or with --json the same numbers as JSON
 
-    python -m stages.tools.plan --config cmit
-    python -m stages.tools.plan --config cmit --gpus 4 --gpu h100 --mfu 0.4 --method seq_ft --json
+    cmit plan --config cmit
+    cmit plan --config cmit --gpus 4 --gpu h100 --mfu 0.4 --method seq_ft --json
 
 The formulas are in stages/core/costs/flops.py and memory.py. Training hours stand beside published
 ones where the folder of manifests has a table of them; "implied" is the share of the peak (MFU) at
@@ -34,6 +34,9 @@ def plan_costs(
         backbone: a folder, or the name of a shipped configuration.
         gpus: GPUs of one training job.
         wait: minutes in the queue per SLURM job.
+
+    Raises:
+        InputError: an unknown method or variant.
     """
     from stages.core.backbone.architecture import locate, read_architecture
     from stages.core.backbone.load import load_prompter
@@ -62,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, help="a file, or a name of workflow/config")
     parser.add_argument("--method", help="method or variant (default, the config's first)")
     parser.add_argument("--backbone", help="folder or shipped name (default, the config's)")
-    parser.add_argument("--gpu", choices=GPUS, default="a100")
+    parser.add_argument("--gpu", choices=GPUS, default="a100", help="default a100")
     parser.add_argument("--gpus", type=int, help="of one training job (default, gpus.training)")
     parser.add_argument("--mfu", type=float, default=0.25, help="share of the peak (default 0.25)")
     parser.add_argument("--wait", type=float, default=10, help="minutes in the queue (default 10)")

@@ -1,4 +1,4 @@
-"""Show how far a run's tasks can be told apart without learning, so what its routing scores mean.
+"""Show how well a run's tasks can be told apart without learning, to judge its routing scores.
 
 Reads   features of the subsets and the test rows, and the rows, of a finished run
 Writes  to the terminal, or JSON

@@ -1,4 +1,4 @@
-"""A local page that asks a finished model: image, question, answer, who gave it and why.
+"""Serve a local page that asks a finished model: image, question, answer, who gave it and why.
 
 Reads   the results of a run (or a folder of `cmit export`) and its backbone
 Writes  nothing; uploaded images are deleted when it ends

@@ -1,4 +1,4 @@
-"""How far a run is: jobs, what runs and what waits for SLURM, and when it will be done.
+"""Show how far a run is: jobs, what runs, what waits for SLURM, and when it will be done.
 
 Reads   the run sheet or configuration, the results, logs, what trainings say of themselves, and
         squeue where there is one; Snakemake need not be running
@@ -8,7 +8,7 @@ Writes  nothing; prints tables, or with --json the same as JSON
     cmit status workflow/config/cmit.yaml --json
     watch -n 60 cmit status cmit
 
-Called where Snakemake was started, or with --directory as Snakemake. "done" means that a job's
+Call it where Snakemake was started, or with the same --directory. "done" means that a job's
 files are there; what an edit made out of date says `snakemake -n`.
 """
 

@@ -180,7 +180,7 @@ def test_routes_are_counted_by_expert_set_and_step(shown, tmp_path) -> None:
     assert "b · · 2" in lines
     assert "b + a · · 1" in lines
     assert "samples 4 4 4" in lines
-    assert "autoencoders under threshold, mean 0 1 1" in lines
+    assert "routers that accept a sample, mean 0 1 1" in lines
     assert "12 rows" in next(line for line in lines if " rows, " in line)
 
 

@@ -55,7 +55,7 @@ def test_shipped_configurations_are_valid_and_named_in_the_readme(file: Path) ->
 
 def test_the_readmes_put_the_backbone_where_the_papers_configuration_looks() -> None:
     text = Path("README.md").read_text() + (FOLDER / "README.md").read_text()
-    folders = re.findall(r"convert_backbone InternVL2-2B (\S+)", text)
+    folders = re.findall(r"cmit convert-backbone InternVL2-2B (\S+)", text)
     assert set(folders) == {load_config(FOLDER / "cmit.yaml")["backbone"]["path"]}
 
 

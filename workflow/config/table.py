@@ -17,11 +17,14 @@ START, END = "<!-- table: written by table.py -->\n", "<!-- end of table -->\n"
 def allowed(rule: dict) -> str:
     """The allowed values in a few words."""
     if "enum" in rule:
-        return ", ".join(f"`{value}`" for value in rule["enum"])
+        switch = {True: "on", False: "off"}  # YAML's on and off
+        return ", ".join(f"`{switch.get(value, value)}`" for value in rule["enum"])
     kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {rule[key]}" for key, sign in bounds.items() if key in rule]
     names = {"object": "mapping", "array": "list", "boolean": "`true`, `false`"}
+    if rule.get("pattern") == r"^auto\Z":
+        names["string"] = "`auto`"
     return " ".join([" or ".join(names.get(kind, kind) for kind in kinds), *limits])
 
 

@@ -56,7 +56,11 @@ def check_folder(path: Path) -> None:
 
 
 def weight_files(path: Path) -> dict[str, set[str]]:
-    """The folder's weight files, each with the tensors that its index places there."""
+    """The folder's weight files, each with the tensors that its index places there.
+
+    Raises:
+        InputError: an index that does not name the file of each tensor.
+    """
     index = path / "model.safetensors.index.json"
     if not index.is_file():
         return {"model.safetensors": set()}

@@ -72,7 +72,7 @@ ROUTES = pa.schema(
         ("experts", pa.list_(pa.string())),  # best first; empty = the backbone alone
         ("best_task", pa.string()),
         ("ratio", pa.float64()),  # lowest loss / threshold
-        ("n_under", pa.int32()),  # autoencoders at or under their threshold
+        ("n_under", pa.int32()),  # routers with a loss at or under their threshold
     ]
 )
 PREDICTIONS = pa.schema(

@@ -20,7 +20,7 @@ CLONE = Path(__file__).resolve().parents[3]
 WORKFLOW = CLONE / "workflow"
 SCHEMAS = WORKFLOW / "schemas"
 
-# ASSUME: switches on which the paper's text and its published code differ (docs: dmole.md).
+# ASSUME: switches on which the paper's text and its published code differ (docs/fidelity.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"match_size": "slots", "expert.qkv": "fused"},
     "reference_code": {
@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "routing.second": "none",
     },
     # Measured on the pocket stream: experts answer beside the parent they learnt beside, and
-    # routers know a request in other words (docs/decisions/04 and 09).
+    # routers know a request in other words (docs/decisions/04 and 10).
     "recommended": {
         "routing.second": "parent",
         "features.style": "meaning",
@@ -252,7 +252,11 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def with_variant(config: dict, name: str) -> dict:
-    """The config under which a method or a named variant of it runs."""
+    """The config under which a method or a named variant of it runs.
+
+    Raises:
+        InputError: a key that is not there, or a value that is not allowed.
+    """
     if name not in config["variants"]:
         return config
     changed = json.loads(json.dumps(config))
@@ -303,7 +307,11 @@ def slice_config(config: dict, *keys: str) -> dict:
 
 
 def from_argument(text: str) -> dict:
-    """The value of ``--config``: JSON text as Snakemake passes it, or a YAML config file."""
+    """The value of ``--config``: JSON text as Snakemake passes it, or a YAML config file.
+
+    Raises:
+        InputError: neither a file nor JSON, or a faulty configuration.
+    """
     if not text.lstrip().startswith("{"):
         return load_config(Path(text))
     try:

@@ -108,7 +108,7 @@ def _stored(results: Results, runs: Runs, name: str) -> float | None:
 
 
 def _router_weights(results: Results, runs: Runs, name: str) -> float | None:
-    """Weights and biases of all tasks' autoencoders, mean over seeds."""
+    """Numbers that all tasks' routers hold, mean over seeds."""
     found = [
         sum(router["numbers"] for router in results.routers[scope].values())
         for scope in _scopes(results, runs, "fit_router", name)

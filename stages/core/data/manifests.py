@@ -80,7 +80,11 @@ class Split:
 
     @property
     def file(self) -> Path:
-        """The file of the rows; a data set of the hub has none."""
+        """The file of the rows; a data set of the hub has none.
+
+        Raises:
+            ValueError: a data set of the hub.
+        """
         if self.path is None:
             raise ValueError(f"{self.name}: a data set of the hub has no file")
         return self.path

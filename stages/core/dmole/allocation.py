@@ -38,7 +38,11 @@ def round_half_up(value: float) -> int:
 
 
 def total_budget(ratio: float, n_slots: int) -> int:
-    """Experts of one task in both towers together: ``ratio`` of all slots."""
+    """Experts of one task in both towers together: ``ratio`` of all slots.
+
+    Raises:
+        InputError: a ratio outside 0 to 1.
+    """
     if not 0 <= ratio <= 1:
         raise InputError(f"budget.ratio: {ratio} is outside [0, 1].")
     return round_half_up(ratio * n_slots)
@@ -76,7 +80,11 @@ def tower_scores(slots: Sequence[Slot], task: str, rule: str = "l2") -> dict[str
 
 
 def tower_ratios(scores: Mapping[str, float], modality: str) -> dict[str, float]:
-    """Share of each tower in the budget (Eq. 14), or what the ablations put in its place."""
+    """Share of each tower in the budget (Eq. 14), or what the ablations put in its place.
+
+    Raises:
+        InputError: an unknown modality.
+    """
     total = sum(scores.values())
     shares = {
         "curriculum": scores["vision"] / total,
@@ -149,6 +157,9 @@ def choose(slots: Sequence[Slot], budget: int, strategy: str, random: Generator)
 
     ``gradient``: highest scores; ``uniform``: see :func:`uniform`; ``random``: a draw from
     ``random``; ``top``, ``bottom``: the blocks furthest from, nearest to the input.
+
+    Raises:
+        InputError: an unknown strategy.
     """
     rules: dict[str, Callable[[], Sequence[Slot]]] = {
         "gradient": lambda: sorted(slots, key=by_score),

@@ -45,7 +45,7 @@ class Autoencoder(nn.Module):
         return self.encoder.in_features
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """What :func:`rebuild` makes it of again."""
+        """Weights and notes from which :func:`rebuild` makes it again."""
         return self.state_dict(), {"output": self.output}
 
     def forward(self, z: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def losses(model: Autoencoder, z: np.ndarray) -> np.ndarray:
 
 
 def folds(n: int, k: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Row indices of k parts whose sizes differ by one at most; every row is in one of them."""
+    """Split n rows into k parts whose sizes differ by one at most: the sorted indices of each."""
     return [np.sort(part) for part in np.array_split(random.permutation(n), k)]
 
 

@@ -9,7 +9,7 @@ def choose_parent(
     """The parent task, or None.
 
     Args:
-        losses: mean loss of the new task's rows under each earlier autoencoder, in stream order.
+        losses: mean loss of the new task's rows under each earlier router, in stream order.
         thresholds: threshold of each earlier task if one is required, else None.
         enabled: False = no task has a parent.
     """

@@ -35,13 +35,13 @@ def losses(router: Router, z: np.ndarray) -> np.ndarray:
 
 
 def packed(router: Router) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A router's tensors, and its kind with what else makes it."""
+    """A router's tensors, and the notes (with its kind) from which :func:`rebuild` makes it."""
     tensors, notes = router.packed()
     return tensors, {"kind": router.kind, **notes}
 
 
 def rebuild(tensors: Mapping[str, Tensor], notes: Mapping[str, str], path: Path) -> Router:
-    """The router of what :func:`packed` gave, read from ``path``; ``notes`` say the task too.
+    """The router that :func:`packed` took apart, read from ``path``; ``notes`` also name the task.
 
     Raises:
         InputError: they make no router.

@@ -21,7 +21,7 @@ class Route:
     experts: list[str]  # tasks whose experts are active, best first; [] = the backbone alone
     best_task: str | None  # task with the lowest ratio; None before the first task
     ratio: float | None  # its loss / threshold
-    n_under: int  # autoencoders at or under their threshold
+    n_under: int  # routers with a loss at or under their threshold
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def decide(
     """Route samples at the step after the last of ``tasks``.
 
     Args:
-        losses: (samples, tasks), reconstruction loss under each task's autoencoder.
+        losses: (samples, tasks), the loss under each task's router.
         thresholds: (tasks,), all above 0.
         tasks: names in stream order; ties of losses go to the earlier one.
         second: partner of the best expert: ``rank`` the second lowest loss under its threshold

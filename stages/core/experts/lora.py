@@ -233,7 +233,7 @@ def adapted_modules(tensors: dict[str, Any]) -> list[str]:
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """An adapter folder's configuration and weights.
+    """An adapter folder's configuration, and its weights by name.
 
     Raises:
         InputError: a file of the folder is missing or damaged, or a weight is not finite.

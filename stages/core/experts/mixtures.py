@@ -270,7 +270,7 @@ class Mixture(AnswerLoss, nn.Module):
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Notes and tensors of a saved mixture.
+    """Notes (mixture.json) and tensors, by name, of a saved mixture.
 
     Raises:
         InputError: a missing or damaged file, or a weight that is not finite.

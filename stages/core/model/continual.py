@@ -109,7 +109,11 @@ class ContinualModel:
         *,
         backbone: str | Path | None = None,
     ) -> ContinualModel:
-        """As :meth:`load`, from parts that were found."""
+        """As :meth:`load`, from parts that were found.
+
+        Raises:
+            InputError: the backbone is not there, or does not fit the run.
+        """
         from stages.core.backbone.load import load_backbone
 
         source.check(step)
@@ -187,7 +191,11 @@ class ContinualModel:
         return np.stack([routers.losses(model, z) for model in self._routers], axis=1)
 
     def routes_of(self, losses: np.ndarray) -> list[Route]:
-        """Who answers at these losses of the tasks known so far, ``(m, tasks)``."""
+        """Who answers at these losses of the tasks known so far, ``(m, tasks)``.
+
+        Raises:
+            InputError: the method does not route by losses.
+        """
         if self._rule is None:
             raise InputError(f"{self.source.run} does not route by losses.")
         found = self._rule.routes(losses, losses.shape[1])

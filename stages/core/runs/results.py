@@ -159,7 +159,11 @@ def _by_scope(
 
 
 def read_scores(path: Path, tasks: list[str]) -> list[dict]:
-    """Score rows; every task must be one of the stream's."""
+    """Score rows; every task must be one of the stream's.
+
+    Raises:
+        InputError: a task that is not of the stream.
+    """
     rows = read_table("scores", path).to_pylist()
     for row in rows:
         if row["task"] not in tasks:
@@ -188,7 +192,11 @@ def read_training(folder: Path) -> tuple[str, dict]:
 
 
 def read_all_routes(sheet: RunSheet) -> dict[tuple[str, int], dict[str, Routed]]:
-    """Routes by (run, seed); those of methods without routers (no ratios) are left out."""
+    """Routes by (run, seed); those of methods without routers (no ratios) are left out.
+
+    Raises:
+        InputError: a file with the routes of another task.
+    """
     found: dict[tuple[str, int], dict[str, Routed]] = {}
     for run in sheet.runs:
         if not {"router", "routes"} <= run.artefacts.keys():
@@ -241,7 +249,11 @@ PUBLISHED = ("metric", "method", "Average", "backbone", "source", "differs")
 
 def read_published(path: Path, backbone: Path) -> list[dict]:
     """Rows (:data:`PUBLISHED`, one column per task) of a published table, those that are of the
-    same kind of backbone as the one in the folder ``backbone``."""
+    same kind of backbone as the one in the folder ``backbone``.
+
+    Raises:
+        InputError: a column is missing.
+    """
     rows = _separated(path, ",")
     if not rows or not set(PUBLISHED) <= set(rows[0]):
         raise InputError(f"{path}: needs rows with the columns {', '.join(PUBLISHED)}.")

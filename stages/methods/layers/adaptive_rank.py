@@ -23,7 +23,11 @@ def stacked(slot: SlotMixture, experts: Sequence[int]) -> tuple[list[Tensor], li
 
 
 def decompose(b: Tensor, a: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """SVD ``U, S, V^T`` of ``scale B A``, from the small factors."""
+    """SVD of ``scale B A``, from the factors B ``(out, r)`` and A ``(r, in)``.
+
+    Returns:
+        ``U`` (out, r), ``S`` (r,) and ``V^T`` (r, in).
+    """
     left, small_b = torch.linalg.qr(b)
     right, small_a = torch.linalg.qr(a.T)
     u, sigma, vh = torch.linalg.svd(scale * small_b @ small_a.T, full_matrices=False)

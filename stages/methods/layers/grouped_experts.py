@@ -129,7 +129,7 @@ def overlap(model: Mixture, bases: dict[str, Tensor], batch: dict[str, Any]) -> 
 
 
 def older_bases(model: Mixture, older: Sequence[int]) -> dict[str, Tensor]:
-    """Q of every slot: an orthonormal basis of the columns of these experts' B."""
+    """Q ``(out, k)`` of every slot: an orthonormal basis of the columns of these experts' B."""
     return {
         name: basis(torch.cat(stacked(slot, older)[1], dim=1)) for name, slot in model.slots.items()
     }

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def image_halves(model: Mixture, inputs: dict[str, Any], length: float) -> Tensor:
-    """The image half of each sample's feature, scaled to ``length``; zero without an image.
+    """The image half of each sample's feature, ``(B, d_v)``, scaled to ``length``; zero without an
+    image.
 
     It is that of the tile which shows all of an image of the sample.
     """

@@ -38,7 +38,11 @@ def below(split: "Split", path: str | Path) -> str:
 
 
 def check_files(split: "Split", builder: Any) -> None:
-    """Refuse files outside the data root, and readers that open further files by themselves."""
+    """Refuse files outside the data root, and readers that open further files by themselves.
+
+    Raises:
+        InputError: such a file or reader.
+    """
     if reader(builder) not in READERS:
         raise unknown("kind of data files", reader(builder), READERS, str(split.path))
     for file in _resolved(builder):
@@ -51,7 +55,11 @@ def reader(builder: Any) -> str:
 
 
 def check_hub(hub: dict[str, str], builder: Any) -> None:
-    """Refuse another revision (the library's cache may hold one) and files of another place."""
+    """Refuse another revision (the library's cache may hold one) and files of another place.
+
+    Raises:
+        InputError: such a revision or file.
+    """
     if builder.hash != hub["revision"]:
         raise InputError(
             f"hub data set {hub['name']}: found revision {builder.hash}, not {hub['revision']}. "
@@ -69,7 +77,11 @@ def _resolved(builder: Any) -> list[str]:
 
 
 def check_cards(split: "Split") -> None:
-    """Refuse patterns of a folder's cards that lead out of the folder, before they are tried."""
+    """Refuse patterns of a folder's cards that lead out of the folder, before they are tried.
+
+    Raises:
+        InputError: such a pattern.
+    """
     from huggingface_hub import DatasetCard
 
     card, plain, infos = (split.file / name for name in (CARD, PLAIN_CARD, INFOS))

@@ -41,7 +41,11 @@ def opened(path: Path) -> Any:
 
 
 def lines(path: Path) -> Rows:
-    """The lines of a file as bytes; blank ones are skipped."""
+    """The lines of a file as bytes; blank ones are skipped.
+
+    Raises:
+        RowError: packed data that cannot be unpacked.
+    """
     number = 0
     try:
         with opened(path) as handle:
@@ -57,7 +61,11 @@ def lines(path: Path) -> Rows:
 
 
 def loads(raw: Any) -> Any:
-    """The JSON value of a line of bytes; what is no longer bytes passes through."""
+    """The JSON value of a line of bytes; what is no longer bytes passes through.
+
+    Raises:
+        RowError: not UTF-8, or not JSON.
+    """
     if not isinstance(raw, bytes):
         return raw
     try:
@@ -99,7 +107,11 @@ def array(path: Path) -> Rows:
 
 
 def array_or_lines(path: Path) -> Rows:
-    """The rows of a JSON file of either kind."""
+    """The rows of a JSON file of either kind.
+
+    Raises:
+        RowError: packed data that cannot be unpacked, or broken JSON.
+    """
     try:
         with opened(path) as handle:
             start = handle.read(PEEKED).removeprefix(codecs.BOM_UTF8).lstrip()
@@ -135,14 +147,22 @@ class _JsonText:
                 return ""
 
     def take(self, wanted: str) -> None:
-        """Step over one given character."""
+        """Step over one given character.
+
+        Raises:
+            RowError: another character is there.
+        """
         found = self.peek()
         if found != wanted:
             raise RowError("broken JSON", f"expected {wanted!r}, found {found or 'the end'!r}")
         self._at += 1
 
     def value(self) -> Any:
-        """Step over one JSON value; it counts once a character behind it is in sight."""
+        """Step over one JSON value; it counts once a character behind it is in sight.
+
+        Raises:
+            RowError: there is none.
+        """
         self.peek()
         while True:
             try:
@@ -165,7 +185,11 @@ class _JsonText:
 
 
 def whole(path: Path) -> Any:
-    """A JSON file's content, for files that must be joined before they can be read by rows."""
+    """A JSON file's content, for files that must be joined before they can be read by rows.
+
+    Raises:
+        InputError: not UTF-8, or not JSON.
+    """
     try:
         with opened(path) as handle:
             return json.loads(handle.read().decode("utf-8-sig"))

@@ -93,6 +93,9 @@ def texts(value: Any, column: str) -> tuple[str, ...]:
     """One answer or a list of answers; numbers become their digits.
 
     Among several an empty one is allowed (annotators leave blanks), but not all of them.
+
+    Raises:
+        RowError: neither text nor a finite number, or no text at all.
     """
     items = value if isinstance(value, list | tuple) else [] if value is None else [value]
     for item in items:
