@@ -107,7 +107,7 @@ class SAME(DenseMoLE):
         energy, damping, threshold = (
             self.option(job, name) for name in ("energy", "damping", "threshold")
         )
-        handles = []
+        handles: list[Any] = []
         for name, slot in model.slots.items():
             if slot.gate.tokens:
                 handles += hold_experts(slot, damping)

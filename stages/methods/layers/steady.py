@@ -84,17 +84,25 @@ def _scaled(values: Tensor) -> Tensor:
 class Seen:
     """Sums over the tokens that a slot read, without padding."""
 
-    tokens: int = 0
-    squares: Tensor | float = 0.0  # of x x^T, (in, in)
-    use: Tensor | float = 0.0  # of the experts' weights, (N,)
-    energy: Tensor | float = 0.0  # of the experts' weights times |x|^2, (N,)
+    tokens: int
+    squares: Tensor  # of x x^T, (in, in)
+    use: Tensor  # of the experts' weights, (N,)
+    energy: Tensor  # of the experts' weights times |x|^2, (N,)
 
-    def add(self, x: Tensor, weights: Tensor) -> None:
-        """Add tokens ``(n, in)`` with the weights of their experts ``(n, N)``."""
-        self.tokens += len(x)
-        self.squares = self.squares + x.T @ x
-        self.use = self.use + weights.sum(dim=0)
-        self.energy = self.energy + (weights * x.square().sum(dim=1, keepdim=True)).sum(dim=0)
+    @classmethod
+    def of(cls, x: Tensor, weights: Tensor) -> Seen:
+        """Of tokens ``(n, in)`` and the weights of their experts ``(n, N)``."""
+        energy = weights * x.square().sum(dim=1, keepdim=True)
+        return cls(len(x), x.T @ x, weights.sum(dim=0), energy.sum(dim=0))
+
+    def __add__(self, other: Seen) -> Seen:
+        """The sums over the tokens of both."""
+        return Seen(
+            self.tokens + other.tokens,
+            self.squares + other.squares,
+            self.use + other.use,
+            self.energy + other.energy,
+        )
 
 
 class SteadyGate(TokenGate):
@@ -165,7 +173,8 @@ def _watch(found: dict[str, Seen], name: str, gate: Gate) -> Callable[..., None]
     def hook(module: nn.Module, args: tuple[Tensor, Tensor]) -> None:
         real = gate.now.mask.bool() if gate.tower == "llm" else ...
         x, weights = (part[real].flatten(0, -2).float() for part in args)
-        found.setdefault(name, Seen()).add(x, weights)
+        seen = Seen.of(x, weights)
+        found[name] = found[name] + seen if name in found else seen
 
     return hook
 
