@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stages.core.costs.fitting import SHARE
 from stages.core.costs.flops import PARTS, total
+from stages.core.costs.whole import fullness
 from stages.tools.display import STRONG, table
 
 GB = 1e9
@@ -151,7 +152,7 @@ def _memory(tasks: list[dict[str, Any]], gpu: float) -> Iterator[RenderableType]
     made = table(f"GB of the GPU's {gpu / GB:g}", "samples", "checkpointing", *MEMORY, "", left=1)
     for stage in dict.fromkeys(stage for task in tasks for stage in task["stages"]):
         found = [task["stages"][stage] for task in tasks if stage in task["stages"]]
-        worst = max(found, key=lambda entry: entry["memory"]["total"])
+        worst = max(found, key=fullness)
         cells = (figure(worst["memory"][part] / GB) if worst["memory"][part] else "·"
                  for part in MEMORY.values())  # fmt: skip
         again = "on" if worst["checkpointing"] else "·"

@@ -8,7 +8,8 @@ question and answer by e^N(0, 0.5)). Nothing is computed, rows are only measured
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from stages.core.runs.runs import Runs
 from stages.core.training.sampler import ByLength
 
 ROWS = 2000  # made up, per task
+SOME = 300  # of them whose memory is looked at
 FOLDS = 8  # of a profile
 
 Row = tuple[Size, int, int]  # of a whole row; its characters and tokens of the question
@@ -129,32 +131,27 @@ def passes(gpu: str) -> None:
     print(f"\n| {gpu}, passes per 1,000 rows | predict: before | after | train: before | after |")
     print("|---|---|---|---|---|")
     for task, rows in cmit():
-        sizes = [size for size, *_ in rows]
-        most = {name: _quiet(fitting._by_size, arch, needs, "auto", GPUS[gpu].memory)
+        sizes = [size for size, *_ in rows[:SOME]]
+        most = {name: fitting._by_size(arch, needs, "auto", GPUS[gpu].memory)
                 for name, needs in (("predict", prediction), ("train", training))}  # fmt: skip
-        longest = Size(*map(max, zip(*sizes, strict=True)))
-        share = config["training"]["batch_size"] // 8
-        micro = max(
-            n for n in range(1, share + 1) if share % n == 0 and n <= most["train"](longest)
-        )
-        by_tokens: dict[int, list[Size]] = {}
-        for size in sizes:
-            by_tokens.setdefault(size.tokens, []).append(size)
-        steps = in_training([size.tokens for size in sizes], share)
-        trained = [[by_tokens[tokens][0] for tokens in step] for step in steps]
-        counts = (
-            len(sizes) / most["predict"](longest),
-            len(by_length(sizes, sizes, most["predict"])),
-            len(sizes) / micro,
-            sum(len(by_length(step, step, most["train"])) for step in trained),
-        )
+        with redirect_stdout(None):  # what a job says of its choice
+            longest = Size(*map(max, zip(*sizes, strict=True)))
+            share = config["training"]["batch_size"] // 8
+            micro = max(
+                n for n in range(1, share + 1) if share % n == 0 and n <= most["train"](longest)
+            )
+            by_tokens: dict[int, list[Size]] = {}
+            for size in sizes:
+                by_tokens.setdefault(size.tokens, []).append(size)
+            steps = in_training([size.tokens for size in sizes], share)
+            trained = [[by_tokens[tokens][0] for tokens in step] for step in steps]
+            counts = (
+                len(sizes) / most["predict"](longest),
+                len(by_length(sizes, sizes, most["predict"])),
+                len(sizes) / micro,
+                sum(len(by_length(step, step, most["train"])) for step in trained),
+            )
         print(f"| {task} | {' | '.join(f'{1000 * n / len(sizes):.0f}' for n in counts)} |")
-
-
-def _quiet(make: Callable, *arguments: object) -> Callable[[Size], int]:
-    """Without the line that a job prints."""
-    fitting.told = lambda *_: ""
-    return make(*arguments)
 
 
 def main() -> None:

@@ -148,8 +148,8 @@ def test_another_number_of_shards_reruns_no_finished_prediction(finished: Projec
     edit(finished.folder / finished.config, "max_tiles: 2", "max_tiles: 2\nprediction: {shards: 2}")
     assert Counter(job.rule for job in finished.plan(made)) == {"predict": 1, "predict_shard": 2}
     finished.carry_on(made)
-    for number in ("3", "1"):
-        finished.more = ["--config", f"prediction={{shards: {number}}}"]
+    for old, new in ("23", "31"):
+        edit(finished.folder / finished.config, f"shards: {old}", f"shards: {new}")
         assert not any(rule.startswith("predict") for rule in rules(finished))
 
 

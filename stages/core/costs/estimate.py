@@ -151,30 +151,33 @@ class Forecast:
         sample = Sample(train.tiles, train.tokens, train.answer)
         found = {}
         if self.runs.needs(self.run, "allocation"):
-            found["profile_gradients"] = self._step(sample, Learning(dense=True), subset)
-            found["profile_gradients"] |= self._of(self._profile_batch(sample))
+            batch = self._profile_batch(sample)
+            found["profile_gradients"] = self._step(sample, Learning(dense=True), subset, batch)
         if self.runs.needs(self.run, "router"):
             found["extract_features"] = self._features(train, subset, test)
         if task in self.method.trained_tasks(self.config["tasks"]):
             rows = train.rows * settings["epochs"]
-            found["train_expert"] = self._step(sample, self.learning(task), rows)
-            found["train_expert"] |= self._of(self._training_batch(task, sample, settings))
+            batch = self._training_batch(task, sample, settings)
+            found["train_expert"] = self._step(sample, self.learning(task), rows, batch)
         found["predict_backbone"] = self._prediction(task, test, Learning())
         found["predict"] = self._prediction(task, test, Learning(frozen=self.ranks(task)))
         return found
 
-    def _step(self, sample: Sample, learning: Learning, samples: float) -> dict[str, Any]:
-        """Forward and backward of so many samples."""
+    def _step(
+        self, sample: Sample, learning: Learning, samples: float, batch: Batch
+    ) -> dict[str, Any]:
+        """Forward and backward of so many samples; with checkpointing forward twice."""
         ahead = flops.forward(self.arch, sample, learning)
         back = flops.backward(self.arch, sample, learning)
-        operations = samples * (flops.total(ahead) + flops.total(back))
+        times = 2 if batch.checkpointing else 1
+        operations = samples * (times * flops.total(ahead) + flops.total(back))
         return {
             "samples": samples,
             "forward_per_sample": ahead,
             "backward_per_sample": back,
             "flops": operations,
             "gpu_hours": self.machine.hours(operations),
-        }
+        } | self._of(batch)
 
     def _features(self, train: Workload, subset: int, test: Workload) -> dict[str, Any]:
         """The subset's rows and all test rows, one tile and the bare question each."""

@@ -101,16 +101,19 @@ def _by_size(
     checkpointing: bool = False,
 ) -> Callable[[Size], int]:
     """Rows at a time by the size of the largest; printed for the first, which is the longest."""
-    known: dict[Size, int] = {}
+    sizes, told_it = sizes_of(asked), False
 
     def most(size: Size) -> int:
-        if size not in known:
-            wanted = partial(needs, _sample(arch, size))
-            found = best(wanted, sizes_of(asked), (checkpointing,), there)
-            if not known and distributed.is_first():
-                print(told(found, there), flush=True)
-            known[size] = found.size
-        return known[size]
+        nonlocal told_it
+        sample = _sample(arch, size)
+        one, two = (needs(sample, n, checkpointing).total for n in (1, 2))
+        fit = (SHARE * there - one) // (two - one) + 1  # every formula is a line
+        found = min(max(int(fit), sizes[-1]), sizes[0])
+        if not told_it and distributed.is_first():
+            batch = Batch(found, checkpointing, needs(sample, found, checkpointing))
+            print(told(batch, there), flush=True)
+        told_it = True
+        return found
 
     return most
 

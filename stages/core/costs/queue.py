@@ -41,10 +41,11 @@ def jobs(runs: Runs, wait: float) -> dict[str, Any]:
 
 def _chain(runs: Runs, name: str) -> int:
     """prepare_data, then extract_features and fit_router where there is routing, one training after
-    the other, predict."""
+    the other, the shards of answers if there are any, predict."""
     trained = len(runs.method(name).trained_tasks(runs.config["tasks"]))
     before = 2 if runs.has_transfer(name) or runs.needs(name, "router") else 0
-    return 2 + before + (trained if learns_in_turn(runs, name) else min(trained, 1))
+    divided = any(shards(runs, "predict", name, task) > 1 for task in runs.config["tasks"])
+    return 2 + divided + before + (trained if learns_in_turn(runs, name) else min(trained, 1))
 
 
 def learns_in_turn(runs: Runs, name: str) -> bool:

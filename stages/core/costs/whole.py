@@ -68,6 +68,11 @@ def _energy(tasks: list[dict[str, Any]], machine: Machine) -> float:
     return hours * machine.gpu.watts / 1000
 
 
+def fullness(stage: dict[str, Any]) -> tuple[bool, float]:
+    """By which the fullest task of a stage is found: one that must checkpoint comes first."""
+    return stage["checkpointing"], stage["memory"]["total"]
+
+
 def other_keys(
     runs: Runs, run: str, arch: Architecture, machine: Machine, tasks: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -75,7 +80,7 @@ def other_keys(
     trained = [task for task in tasks if "train_expert" in task["stages"]]
     if not trained:
         return []
-    fullest = max(trained, key=lambda task: task["stages"]["train_expert"]["memory"]["total"])
+    fullest = max(trained, key=lambda task: fullness(task["stages"]["train_expert"]))
     sizes, found = [Workload(**fullest[split]) for split in ("train", "test")], []
     for key, value in OTHER_KEYS if machine.gpus > 1 else OTHER_KEYS[:-1]:
         config = set_key(runs.config, key, value) if key else runs.config

@@ -42,12 +42,13 @@ def test_no_shard_is_planned_to_take_more_than_four_hours(plan, tmp_path):
     assert min(found.values()) == 1
 
 
-def test_methods_that_answer_once_per_sample_have_fewer(tmp_path):
+def test_methods_that_answer_once_per_sample_have_fewer(tmp_path, monkeypatch):
     """Nine states answer every sample of seq_ft, one answers with D-MoLE."""
-    runs = Runs(cmit(tmp_path, rows={"train": None, "test": 10_000_000}))
+    monkeypatch.setattr(module, "HOURS", 0.01)
+    runs = Runs(cmit(tmp_path))
     sequential, routed = (shards(runs, "predict", run, "ocrvqa") for run in ("seq_ft", "dmole"))
     assert sequential == pytest.approx(9 * routed, abs=9)
-    assert shards(runs, "predict_backbone", "", "ocrvqa") == routed
+    assert shards(runs, "predict_backbone", "", "ocrvqa") == routed > 100
 
 
 def test_several_gpus_of_a_job_count(tmp_path, monkeypatch):
@@ -58,7 +59,7 @@ def test_several_gpus_of_a_job_count(tmp_path, monkeypatch):
         for n in (1, 4)
     )
     assert one == pytest.approx(4 * four, abs=4)
-    assert one > 40
+    assert one > 10
 
 
 def test_what_has_been_prepared_does_not_matter(tmp_path):
