@@ -4,7 +4,7 @@ python tests/benchmarks/bench_asking.py [RUN [COUNT ...]]
 
 Exports the D-MoLE run of RUN (results/demo), repeats its experts and routers until there are COUNT
 (1, 4, 50) of them, and asks each export in a process of its own: the same question again and again,
-then for one token of every expert in turn. Prints the table of docs/model.md.
+then for one token of every expert in turn. Prints a table.
 """
 
 import json
