@@ -28,7 +28,8 @@ REST = 15.0  # seconds between two looks at what is left, and at least fifty tim
 def shorten(logger: logging.Logger, place: RunPlace) -> None:
     """Let Snakemake's ``logger`` say a line per finished job of a run. Without effect where a
     logger plugin prints instead."""
-    for handler in [handler for handler in logger.handlers if handler.name == STREAM]:
+    printing = [h for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+    for handler in [h for h in printing if h.name == STREAM]:
         handler.addFilter(lambda record: not _replaced(record))
         logger.addHandler(ProgressLines(handler, lambda at_once: _left(place, at_once)))
 
