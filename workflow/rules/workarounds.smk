@@ -14,7 +14,7 @@ def inputs_without_shards(self, job):
 
     Can go when an input can be marked as one that only has to be there.
     """
-    return [file for file in inputs_of(self, job) if not re.search(r"/\.[^/]+\.shard\d+$", file)]
+    return [file for file in inputs_of(self, job) if not re.search(r"\.shard\d+$", file)]
 
 
 PersistenceBase._input = inputs_without_shards
