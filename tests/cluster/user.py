@@ -80,10 +80,13 @@ class User:
         """What the last run said."""
         return (self.project.folder / "run.log").read_text()
 
+    def weights_file(self, task: str) -> Path:
+        """Where an expert's weights are."""
+        return self.project.folder / EXPERTS / task / "adapter_model.safetensors"
+
     def weights(self, task: str) -> str:
-        """Hash of an expert's weights."""
-        file = self.project.folder / EXPERTS / task / "adapter_model.safetensors"
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        """Their hash."""
+        return hashlib.sha256(self.weights_file(task).read_bytes()).hexdigest()
 
     def saved(self, task: str) -> bool:
         """Whether a training has a complete checkpoint."""
