@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +53,7 @@ def count_choices(model: Mixture, rows: Dataset, size: int, top: int) -> None:
     of the ``top`` most frequent ones, summing to 1; zero in a slot that no row reached."""
     counts: dict[str, Tensor] = {}
 
-    def counting(name: str):
+    def counting(name: str) -> Callable[..., None]:
         def count(gate: TaskShareGate, args: Any, weights: Tensor) -> None:
             real = gate.now.mask.bool() if gate.tower == "llm" else ...
             number = weights.shape[-1]
