@@ -157,17 +157,16 @@ def test_an_undisturbed_training_gives_the_same_expert(first: FirstRun, user: Us
 
 
 def test_another_threshold_trains_no_expert_anew(first: FirstRun, user: User) -> None:
-    """Routers are fitted and parents chosen again; the parents stay, and so do their children."""
+    """Routers are fitted and parents chosen again; the parents stay, and so do their children,
+    whether Snakemake notices that or the training itself."""
     file = user.project.folder / user.project.config
     file.write_text(file.read_text() + "threshold: {factor: 1.2}\n")
     tasks = ["tiny_choice", "tiny_ground"]
     before = [user.weights_file(task).stat().st_mtime_ns for task in tasks]
     code, messages, jobs = user.run(*[f"{EXPERTS}/{task}" for task in tasks])
     assert code == 0, messages
-    assert {job.rule for job in jobs} == {"fit_router", "train_expert"}
+    assert {job.rule for job in jobs} - {"train_expert"} == {"fit_router"}
     assert [user.weights_file(task).stat().st_mtime_ns for task in tasks] == before
-    log = user.project.folder / "results/tiny/logs/train_expert/seed0/dmole/tiny_ground.log"
-    assert "of the same inputs, settings and code; kept" in log.read_text()
 
 
 def test_siblings_of_the_parent_tree_train_at_the_same_time(first: FirstRun, user: User) -> None:
