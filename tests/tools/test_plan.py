@@ -125,13 +125,11 @@ def test_keys_that_lower_the_memory_of_training(paper):
     assert max(totals) == plain["memory"]["total"]
 
 
-def test_every_shipped_configuration_is_planned_without_any_file(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    plan = planned(capsys, "--config", "ucit", "--gpu", "l40s", "--backbone", "qwen2.5-vl-3b")
-    assert plan["backbone"]["slots"] == 2 * (32 + 36)
-    plan = planned(capsys, "--config", "ucit", "--gpu", "rtx4090")
-    assert plan["backbone"]["name"] == "llava-1.5-7b"
-    assert len(plan["tasks"]) == 6
+def test_every_shipped_shape_is_planned(capsys):
+    for backbone, slots in (("qwen2.5-vl-3b", 2 * (32 + 36)), ("llava-1.5-7b", 2 * (24 + 32))):
+        plan = planned(capsys, "--config", "cmit", "--gpu", "l40s", "--backbone", backbone)
+        assert (plan["backbone"]["name"], plan["backbone"]["slots"]) == (backbone, slots)
+        assert len(plan["tasks"]) == 9
 
 
 def test_what_does_not_fit_is_told(capsys, monkeypatch):

@@ -173,7 +173,7 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
     patches = (family.tile // patch.kernel_size[-1]) ** 2
     linears = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     packed = sum(_matrix(layer).size - layer.weight.numel() for layer in linears)  # in 4 bits
-    meshes = {p.device_mesh for p in model.parameters() if hasattr(p, "device_mesh")}
+    divided = [p for p in model.parameters() if hasattr(p, "device_mesh")]
     return Architecture(
         name=name,
         parameters=sum(p.numel() for p in model.parameters()) + packed,
@@ -186,7 +186,7 @@ def describe(model: nn.Module, family: Family, name: str) -> Architecture:
         tile_tokens=family.tokens_per_tile,
         slots=tuple(slots),
         quantization="4bit" if packed else "none",
-        shards=max((mesh.size() for mesh in meshes), default=1),
+        shards=max((p.device_mesh.size() for p in divided), default=1),
     )
 
 

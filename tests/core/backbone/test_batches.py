@@ -88,7 +88,7 @@ def test_the_gradient_profile_does_not_depend_on_its_batches(backbone, rows):
     settings = {"loss": "token_mean", "include_bias": False}
     rows = rows * 2  # two rows in each fold
     alone = profile_gradients(backbone, rows, **settings, batch_size=1)
-    cut = profile_gradients(backbone, rows, **settings, batch_size=lambda size: size.tokens // 40)
+    cut = profile_gradients(backbone, rows, **settings, batch_size=lambda size: 1 + size.tokens % 2)
     for field in ("score", "standard_error", "mean_loss"):
         got, want = ([row[field] for row in found] for found in (cut, alone))
-        np.testing.assert_allclose(got, want, rtol=1e-5)
+        np.testing.assert_allclose(got, want, rtol=1e-4)
