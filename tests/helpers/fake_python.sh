@@ -13,8 +13,8 @@ python() {
         case "$2" in
           */experts/*)
             old="${2%/*}/.${2##*/}.before"
-            [ -z "${FAIL:-}" ] || exit 1
-            if [ -n "${TAKE_BACK:-}" ] && [ -e "$old" ]; then mv "$old" "$2"; else mkdir "$2"; fi
+            [ -z "${FAIL-}" ] || exit 1
+            if [ -n "${TAKE_BACK-}" ] && [ -e "$old" ]; then mv "$old" "$2"; else mkdir "$2"; fi
             touch "$2/content"
             ;;
           */backbones/* | */figures) mkdir "$2" && touch "$2/content" ;;
@@ -23,7 +23,6 @@ python() {
           *) touch "$2" ;;
         esac
         ;;
-      --done) touch "$2" ;;
     esac
     shift
   done
