@@ -45,7 +45,7 @@ def repeated(source: Path, count: int, out: Path) -> None:
         notes["limits"][name] = notes["limits"][task]
         notes["routers"][name] = notes["routers"][task] | {"parent": None}
         tensors |= {
-            f"{name}.{key.removeprefix(f'{task}.')}": value
+            f"{name}.{key.removeprefix(f'{task}.')}": value.clone()
             for key, value in weights.items()
             if key.startswith(f"{task}.")
         }
@@ -65,7 +65,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, list[float]]:
 
 
 def held() -> float:
-    """MB of memory that this process holds now."""
+    """MiB of memory that this process holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -114,7 +114,7 @@ def main() -> None:
     if not root.is_dir():
         print(f"{root}: not there; make demo makes it.")
         return
-    print("Seconds (CPU seconds), and MB of memory\n")
+    print("Seconds (CPU seconds), and MiB of memory\n")
     heads = ["experts", "load", "first answer", "next answers", "a token of each"]
     heads += ["held before the last", "held after", "peak"]
     print(f"| {' | '.join(heads)} |\n| --- |{' ---: |' * (len(heads) - 1)}")
