@@ -23,6 +23,7 @@ python() {
           *) touch "$2" ;;
         esac
         ;;
+      --done) touch "$2" ;;
     esac
     shift
   done

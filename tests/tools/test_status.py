@@ -69,8 +69,8 @@ def test_jobs_of_every_state(run: Path, slurm: FakeSlurm, capsys) -> None:
     (run / log).write_text("10 %\r20 %\nerror: no space\n\n")
     done = found(run, capsys)
     # 6 files of data, 3 trainings, 2 methods x 3 tasks of routes and of predictions, 3 of the
-    # backbone's answers, 4 summaries
-    assert sum(done["jobs"].values()) == 6 + 3 + 12 + 3 + 4
+    # backbone's answers, 5 summaries
+    assert sum(done["jobs"].values()) == 6 + 3 + 12 + 3 + 5
     assert {s: done["jobs"].get(s, 0) for s in ("done", "running", "pending", "stopped")} == {
         "done": 7,
         "running": 1,
@@ -132,7 +132,7 @@ def test_a_running_training_and_what_is_left(run: Path, slurm: FakeSlurm, capsys
     assert done["left"]["unknown"] == 9
     status.main([str(run / "run.yaml"), "--directory", str(run)])
     shown = capsys.readouterr().out
-    assert "tiny: 7 of 28 jobs done; 1 running, 20 waiting" in shown
+    assert "tiny: 7 of 29 jobs done; 1 running, 21 waiting" in shown
     assert "done in about 2 min" in shown
 
 
