@@ -22,6 +22,7 @@ REPLACED = {
 }
 CHATTER = "Select jobs to execute..."
 STREAM = "DefaultStreamHandler"  # Snakemake's name for what it prints to
+TELLING = 60.0  # seconds; "more than" less than this says nothing
 REST = 15.0  # seconds between two looks at what is left, and at least fifty times what one takes
 
 
@@ -94,6 +95,6 @@ class ProgressLines(logging.Handler):
 
 
 def _time_left(left: Outlook) -> str:
-    if left.until_done is None:
+    if left.until_done is None or (left.unknown and left.until_done < TELLING):
         return ""
     return f", {'more than' if left.unknown else 'about'} {duration(left.until_done)} left"
