@@ -23,7 +23,7 @@ REPLACED = {
 CHATTER = "Select jobs to execute..."
 STREAM = "DefaultStreamHandler"  # Snakemake's name for what it prints to
 TELLING = 60.0  # seconds; "more than" less than this says nothing
-REST = 15.0  # seconds between two looks at what is left, and at least fifty times what one takes
+REST, LONGEST = 15.0, 60.0  # seconds between two looks at what is left; more where one takes long
 
 
 def shorten(logger: logging.Logger, place: RunPlace) -> None:
@@ -88,7 +88,8 @@ class ProgressLines(logging.Handler):
         self.finished.clear()
         if now >= self.next_look and done < total:
             self.ending = _time_left(self.look(self.at_once))
-            self.next_look = time.monotonic() + max(REST, 50 * (time.monotonic() - now))
+            took = time.monotonic() - now
+            self.next_look = now + took + min(max(REST, 50 * took), LONGEST)
         line = f"{done} of {total} jobs done{self.ending if done < total else ''}: {jobs}"
         self.shown.stream.write(f"[{time.strftime('%H:%M:%S')}] {line}\n")
         self.shown.flush()
