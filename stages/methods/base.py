@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     Run = Callable[..., list[list[float]]]
 
 
+def count(default: int, description: str) -> dict[str, Any]:
+    """An option that is a whole number from 1 up."""
+    return {"description": description, "type": "integer", "minimum": 1, "default": default}
+
+
 class Method:
     """Sequential LoRA: one adapter on every slot, trained on through the stream.
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
 from stages.core.training.batches import as_usual
+from stages.methods.base import count
 from stages.methods.dense_mole import DenseMoLE
 
 if TYPE_CHECKING:
@@ -44,11 +45,6 @@ def part(default: float, description: str) -> dict[str, Any]:
         "maximum": 1,
         "default": default,
     }
-
-
-def count(default: int, description: str) -> dict[str, Any]:
-    """An option that is a whole number from 1 up."""
-    return {"description": description, "type": "integer", "minimum": 1, "default": default}
 
 
 class CLMoE(DenseMoLE):

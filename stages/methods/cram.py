@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.core.base.sampling import pick
 from stages.core.training.batches import as_usual
+from stages.methods.base import count
 from stages.methods.mixture import MixtureMethod
 
 if TYPE_CHECKING:
@@ -47,11 +48,6 @@ ABOVE = "exclusiveMinimum"
 def number(default: float, description: str, least: str = "minimum") -> dict[str, Any]:
     """An option that is a number from 0 up, or above 0 (``exclusiveMinimum``)."""
     return {"description": description, "type": "number", least: 0, "default": default}
-
-
-def count(default: int, description: str) -> dict[str, Any]:
-    """An option that is a whole number from 1 up."""
-    return {"description": description, "type": "integer", "minimum": 1, "default": default}
 
 
 class CRAM(MixtureMethod):

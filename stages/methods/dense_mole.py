@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.core.backbone.load import Backbone
+    from stages.core.experts.gates import Gate
     from stages.core.experts.job import Job
     from stages.core.experts.mixtures import Mixture
     from stages.core.experts.ranks import ExpertRanks
@@ -87,21 +88,24 @@ class DenseMoLE(MixtureMethod):
         self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
     ) -> Mixture:
         """The mixture that a state's notes describe."""
-        from stages.core.experts.gates import TokenGate
         from stages.core.experts.mixtures import Mixture
         from stages.core.experts.ranks import width_of
 
         return Mixture(
             backbone,
             notes["ranks"],
-            lambda slot, experts: TokenGate(
-                width_of(slot), experts, notes["top_k"], balanced=notes["balance_loss"] > 0
-            ),
+            lambda slot, experts: self.gate(width_of(slot), experts, notes),
             scale=notes["scale"],
             dropout=dropout,
             seed=seed,
             notes=notes,
         )
+
+    def gate(self, width: int, experts: int, notes: dict[str, Any]) -> Gate:
+        """The gate of a slot that is ``width`` wide."""
+        from stages.core.experts.gates import TokenGate
+
+        return TokenGate(width, experts, notes["top_k"], balanced=notes["balance_loss"] > 0)
 
 
 METHOD = DenseMoLE

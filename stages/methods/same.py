@@ -33,11 +33,10 @@ from stages.methods.dense_mole import DenseMoLE
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from stages.core.backbone.load import Backbone
     from stages.core.experts.job import Job
     from stages.core.experts.mixtures import Mixture
     from stages.methods.base import Run
-    from stages.methods.layers.steady import Seen
+    from stages.methods.layers.steady import Seen, SteadyGate
 
 
 class SAME(DenseMoLE):
@@ -117,23 +116,11 @@ class SAME(DenseMoLE):
             handles += hold_router(slot.gate)
         return handles
 
-    def build(
-        self, backbone: Backbone, notes: dict[str, Any], *, dropout: float = 0.0, seed: int = 0
-    ) -> Mixture:
-        """The mixture that a state's notes describe."""
-        from stages.core.experts.mixtures import Mixture
-        from stages.core.experts.ranks import width_of
+    def gate(self, width: int, experts: int, notes: dict[str, Any]) -> SteadyGate:
+        """A gate that remembers its inputs' main directions."""
         from stages.methods.layers.steady import SteadyGate
 
-        return Mixture(
-            backbone,
-            notes["ranks"],
-            lambda slot, experts: SteadyGate(width_of(slot), experts, notes["components"]),
-            scale=notes["scale"],
-            dropout=dropout,
-            seed=seed,
-            notes=notes,
-        )
+        return SteadyGate(width, experts, notes["components"])
 
 
 METHOD = SAME

@@ -203,7 +203,7 @@ def test_archives_are_unpacked_once(server, stream, tmp_path):
     ("name", "body"),
     [
         ("a.zip", zipped(**{"../out.txt": b"x"})),
-        ("a.zip", zipped(**{"/tmp/out.txt": b"x"})),
+        ("a.zip", zipped(**{"/elsewhere/out.txt": b"x"})),
         ("a.zip", zipped(**{"in/..\\..\\out.txt": b"x"})),
         ("a.tar", tarred(("a/../../out.txt", b"x", tarfile.REGTYPE))),
         ("a.tar", tarred(("passwords", b"", tarfile.SYMTYPE))),

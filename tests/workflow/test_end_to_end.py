@@ -52,6 +52,7 @@ def test_a_line_is_printed_for_each_job(done: Project) -> None:
     assert [int(number) for number, _, _ in lines] == list(range(1, len(lines) + 1))
     assert int(lines[-1][1]) == len(lines)
     assert "train_expert seed0/dmole tiny_choice" in {job for *_, job in lines}
+    assert re.search(r"jobs done, about \d+ s left: ", printed)
     assert "jobid" not in printed
 
 

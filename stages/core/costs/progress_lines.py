@@ -68,9 +68,8 @@ class ProgressLines(logging.Handler):
         now, said = time.monotonic(), vars(record)
         match said.get("event"):
             case LogEvent.JOB_INFO:
-                self.names[said["jobid"]] = " ".join(
-                    (said["rule_name"], *said["wildcards"].values())
-                )
+                words = (said["rule_name"], *said["wildcards"].values())
+                self.names[said["jobid"]] = " ".join(filter(None, words))
             case LogEvent.JOB_STARTED:
                 self.begun |= dict.fromkeys(said["jobs"], now)
                 self.at_once = max(self.at_once, len(self.begun))

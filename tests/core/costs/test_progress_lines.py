@@ -39,7 +39,7 @@ def begin(logger: logging.Logger, *numbers: int) -> None:
     logger.info("Select jobs to execute...")
     event(logger, "job_started", jobs=list(numbers))
     for number in numbers:
-        wildcards = {"scope": "seed0", "task": f"t{number}"}
+        wildcards = {"place": "", "scope": "seed0", "task": f"t{number}"}
         event(logger, "job_info", jobid=number, rule_name="fit_router", wildcards=wildcards)
 
 
@@ -61,6 +61,14 @@ def test_a_line_for_each_finished_job(said) -> None:
     assert lines[1].startswith("2 of 3 jobs done, ")
     assert lines[2].startswith("3 of 3 jobs done: fit_router seed0 t3 (")
     assert len(lines) == 3
+
+
+def test_little_is_known_at_the_start() -> None:
+    tell = progress_lines._time_left
+    assert tell(Outlook(0.0, 3, None)) == ""
+    assert tell(Outlook(6.0, 3, 3.0)) == ""  # of three more jobs nothing is known
+    assert tell(Outlook(600.0, 3, 300.0)) == ", more than 5 min left"
+    assert tell(Outlook(6.0, 0, 3.0)) == ", about 3 s left"
 
 
 def test_everything_else_is_said_as_before(said) -> None:
