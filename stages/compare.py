@@ -27,7 +27,10 @@ def as_text(content: dict[str, Any], results: Results) -> str:
     from stages.core.report.markdown import code, markdown, plain
 
     made = f"Written by {code(results.command)}." if results.command else ""
-    rows = ", ".join(f"{n or 'all'} {split}" for split, n in results.config["rows"].items())
+    limits = dict(results.config["rows"])
+    if held_out := limits.pop("held_out", None):
+        limits["test"] = f"{held_out} training rows as"
+    rows = ", ".join(f"{n or 'all'} {split}" for split, n in limits.items())
     seeds, tasks = ", ".join(map(str, content["seeds"])), content["tasks"]
     size = f"{len(tasks)} tasks ({', '.join(tasks)}), rows of each: {rows}; seeds {seeds}."
     heading = f"Methods on the stream {content['stream']}"

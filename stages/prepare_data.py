@@ -8,6 +8,8 @@ Writes  a Parquet table of rows: images, turns with the prompt applied, referenc
     python -m stages.prepare_data --check my_task.yaml
 
 Every row is checked, also with --rows, which keeps a seeded choice of them in the file's order.
+With --held-out the test split is that many training rows, chosen by the seed, and the training
+split the others.
 A single fault means that nothing is written. Images in files are not copied: the table holds
 their paths. Their header and end are looked at, --decode reads them in full; images embedded in
 the data are copied and always read in full. --check looks at both splits, prints every fault by
@@ -24,6 +26,7 @@ import pyarrow as pa
 
 from stages.core.base import artifacts, cli, provenance
 from stages.core.base.config import schema
+from stages.core.base.errors import InputError
 from stages.core.base.sampling import pick
 from stages.core.data.manifests import Manifest, load_manifest
 from stages.core.data.rows import sound_rows
@@ -42,27 +45,32 @@ def prepare_data(
     *,
     exif: str = "apply",
     rows: int | None = None,
+    held_out: int | None = None,
     seed: int | None = None,
     decode: bool = False,
 ) -> int:
     """Write the split's rows to ``out``; ``rows`` keeps so many, chosen by ``seed``.
 
+    With ``held_out``, rows of both splits come from the training split: so many, chosen by
+    ``seed``, are the test rows, the others the training rows.
+
     Returns how many rows were written. Memory is bounded by the batch, but for the row names.
     Raises :class:`InputError` for faulty rows (all of them in one message) and an empty task.
     """
-    split = manifest.split(split_name)
+    split = manifest.split("train" if held_out else split_name)
     converter = Converter(manifest, split, max_pixels, exif=exif, decode=decode)
     chosen = None
-    if rows is not None:
+    if rows or held_out:
         total = sum(1 for _ in sound_rows(manifest, split, converter))
-        chosen = set(pick(total, rows, seed, f"{manifest.name}/{split_name}"))
+        chosen = _chosen(f"{manifest.name}/{split_name}", total, rows, held_out, seed)
         converter = Converter(manifest, split, max_pixels, exif=exif)
     fields = {
         "task": manifest.task,
         "provenance": provenance.record(
             "prepare_data",
             {"manifest": manifest.path, **split.files},
-            {"split": split_name, "max_pixels": max_pixels, "exif": exif, "rows": rows},
+            {"split": split_name, "max_pixels": max_pixels, "exif": exif}
+            | {"rows": rows, "held_out": held_out},
             seed=seed,
         ),
     }
@@ -73,6 +81,21 @@ def prepare_data(
             writer.write_table(pa.Table.from_pylist(batch, schema=artifacts.DATA))
             written += len(batch)
     return written
+
+
+def _chosen(name: str, total: int, rows: int | None, held_out: int | None, seed: int) -> set[int]:
+    """Positions of the rows to keep."""
+    task, split = name.rsplit("/", 1)
+    left = list(range(total))
+    if held_out:
+        if held_out >= total:
+            raise InputError(
+                f"rows.held_out: {held_out} of the {total} training rows of {task} leave none to "
+                f"train on. Allowed: 1 to {total - 1}."
+            )
+        apart = pick(total, held_out, seed, f"{task}/held out")
+        left = apart if split == "test" else sorted({*left} - {*apart})
+    return {left[at] for at in pick(len(left), rows or total, seed, name)}
 
 
 def _batches(rows: Iterator[dict]) -> Iterator[list[dict]]:
@@ -107,7 +130,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--exif", choices=EXIF["enum"], default=EXIF["default"], help="orientation of photographs"
     )
     parser.add_argument("--rows", type=int, help="keep so many rows, chosen by --seed")
-    parser.add_argument("--seed", type=int, help="seed of --rows")
+    parser.add_argument(
+        "--held-out", type=int, help="test on so many training rows, chosen by --seed"
+    )
+    parser.add_argument("--seed", type=int, help="seed of --rows and --held-out")
     parser.add_argument("--root", type=Path, help="data root, instead of the manifest's")
     parser.add_argument("--decode", action="store_true", help="read every image in full")
     parser.add_argument("--backbone", type=Path, help="of --check: count rows beyond its context")
@@ -115,8 +141,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not args.check and not (args.split and args.out):
         parser.error("--split and --out are needed with --manifest")
-    if (args.rows is None) != (args.seed is None) or (args.rows is not None and args.rows < 1):
-        parser.error("--rows (at least 1) and --seed go together")
+    choices = [number for number in (args.rows, args.held_out) if number is not None]
+    if bool(choices) != (args.seed is not None) or any(number < 1 for number in choices):
+        parser.error("--rows or --held-out (at least 1) and --seed go together")
     return args
 
 
@@ -138,10 +165,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.out,
         exif=args.exif,
         rows=args.rows,
+        held_out=args.held_out,
         seed=args.seed,
         decode=args.decode,
     )
-    expected = None if args.rows else manifest.content[args.split].get("rows")
+    expected = None if args.rows or args.held_out else manifest.content[args.split].get("rows")
     if note := unexpected(expected, written):
         print(f"warning: {args.manifest}: {args.split}: {note}", file=sys.stderr)
     print(f"{args.out}: {written} rows")

@@ -201,6 +201,7 @@ def test_metadata_says_task_and_origin(pocket, tmp_path):
         "max_pixels": MAX_PIXELS,
         "exif": "apply",
         "rows": 2,
+        "held_out": None,
     }
     assert record["seed"] == 4
 
@@ -578,6 +579,34 @@ def test_command_line_writes_and_warns_of_another_number_of_rows(tree, tmp_path,
     assert run(*flags, "--rows", "2", "--seed", "5") == 0
     assert len(artifacts.read_table("data", out)) == 2
     assert run(*flags, "--rows", "2") == 2  # without a seed
+
+
+def test_held_out_rows_are_training_rows_that_nothing_else_trains_on(pocket, tmp_path):
+    manifest = pocket(n_train=12, n_test=3)
+    every = {row["sample_id"] for row in prepare(manifest, tmp_path / "all")}
+
+    def ids(split, **options):
+        options = {"held_out": 4, "seed": 0} | options
+        return [row["sample_id"] for row in prepare(manifest, tmp_path / "out", split, **options)]
+
+    tested, trained = ids("test"), ids("train")
+    assert (len(tested), len(trained)) == (4, 8)
+    assert {*tested} | {*trained} == every
+    assert tested == ids("test") != ids("test", seed=1)
+    assert {*ids("train", rows=5)} < {*trained}  # rows limits what is left
+    assert len(ids("train", rows=5)) == 5
+    assert {*ids("test", rows=3)} < {*tested}
+
+
+def test_held_out_rows_leave_some_to_train_on(pocket, tmp_path, capsys):
+    flags = ["--manifest", pocket(n_train=5), "--split", "train", "--out", tmp_path / "out"]
+    assert run(*flags, "--held-out", "5", "--seed", "0") == 1
+    said = capsys.readouterr().err
+    assert "rows.held_out: 5 of the 5 training rows of" in said
+    assert "Allowed: 1 to 4." in said
+    assert not (tmp_path / "out").exists()
+    assert run(*flags, "--held-out", "5") == 2  # without a seed
+    assert run(*flags, "--held-out", "0", "--seed", "0") == 2
 
 
 @pytest.fixture

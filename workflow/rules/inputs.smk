@@ -94,8 +94,10 @@ def contents_of_data(wildcards):
 
 def picked_rows(wildcards):
     """The flags of a seeded pick of rows; it is the same for all seeds of the training."""
-    count = config["rows"][wildcards.split]
-    return ["--rows", count, "--seed", 0] if count else []
+    count, held_out = config["rows"][wildcards.split], config["rows"]["held_out"]
+    flags = ["--rows", count] if count else []
+    flags += ["--held-out", held_out] if held_out else []
+    return [*flags, "--seed", 0] if flags else []
 
 
 def rows_to_describe(wildcards):

@@ -59,7 +59,7 @@ def _workload(place: RunPlace, task: str, split: str, ruler: Ruler) -> Workload:
     rows = pq.read_metadata(prepared).num_rows if prepared.is_file() else entry.get("rows")
     if not rows:
         raise InputError(f"{manifest.path}: {split}: nothing is known of its rows.")
-    limit = place.runs.config["rows"][split] or rows
+    limit = place.runs.row_limit(split) or rows
     return Workload(min(rows, limit), "counted", **ruler.typical(described(manifest, split)))
 
 

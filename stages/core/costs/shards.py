@@ -41,7 +41,7 @@ def _automatic(runs: Runs, stage: str, run: str, task: str) -> int:
     config, manifest = runs.config_of(run), runs.manifest(task)
     arch, family = _shape(config["backbone"]["path"], _frozen(config["backbone"]))
     size = Ruler(family, None).typical(described(manifest, "test"))
-    rows = _rows(manifest.content["test"].get("rows"), config["rows"]["test"], str(manifest.path))
+    rows = _rows(manifest.content["test"].get("rows"), runs.row_limit("test"), str(manifest.path))
     backbone = stage == "predict_backbone"
     sets = 1 if backbone else sets_per_sample(runs.method(run), task, config["tasks"])
     one = answer(

@@ -98,7 +98,7 @@ def workload_of(runs: Runs, task: str, split: str, ruler: Ruler) -> Workload:
         split,
         prepared,
         ruler,
-        limit=config["rows"][split],
+        limit=runs.row_limit(split),
         max_pixels=config["max_pixels"],
         exif=config["image"]["exif"],
     )

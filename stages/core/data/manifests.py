@@ -5,7 +5,7 @@ Paths come from files and may be no path at all; os.path answers where pathlib r
 
 import os
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -122,6 +122,10 @@ class Manifest:
     def options_in_text(self) -> bool:
         """Whether the options of a choice task stand in its questions."""
         return self.content.get("options") == "text"
+
+    def tested_on_training_rows(self) -> "Manifest":
+        """The same task with its training split in place of the test split."""
+        return replace(self, content={**self.content, "test": self.content["train"]})
 
     def prompt_of(self, answers: tuple[str, ...]) -> str | None:
         """The prompt of a row with these gold answers."""

@@ -57,7 +57,8 @@ def _shown(value: Any) -> str:
 
 
 def _rows(rows: dict) -> str:
-    return ", ".join(f"{split}: {'all' if n is None else n}" for split, n in rows.items())
+    shown = {key: n for key, n in rows.items() if n or key != "held_out"}
+    return ", ".join(f"{key}: {'all' if n is None else n}" for key, n in shown.items())
 
 
 def _summary(results: Results) -> Table:

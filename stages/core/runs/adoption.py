@@ -121,6 +121,7 @@ class Adoption:
         if job.stage == "prepare_data":
             split = Path(job.outputs[0]).stem
             now |= {"exif": now["image.exif"], "rows": now[f"rows.{split}"]}
+            now["held_out"] = now["rows.held_out"]
         before = leaves(recorded)
         for key in sorted(before.keys() & now.keys()):
             if not _same(before[key], now[key]):

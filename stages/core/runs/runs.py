@@ -93,8 +93,18 @@ class Runs:
             root = self.config["data_root"]
             if root and not Path(root).is_dir():
                 raise InputError(f"data_root: there is no folder {root!r}.")
-            self._manifests[task] = load_manifest(path, root)
+            manifest = load_manifest(path, root)
+            if self.config["rows"]["held_out"]:
+                manifest = manifest.tested_on_training_rows()
+            self._manifests[task] = manifest
         return self._manifests[task]
+
+    def row_limit(self, split: str) -> int | None:
+        """The largest number of rows of a task's split; None: all that there are."""
+        limit, held_out = self.config["rows"][split], self.config["rows"]["held_out"]
+        if split == "test" and held_out:
+            return min(limit or held_out, held_out)
+        return limit
 
     # --- what a run consists of ---
 

@@ -376,3 +376,13 @@ def test_a_good_override_passes(tmp_path) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(TRANSFER))
     check_runs(plan(overrides={"transfer": {"tiny_choice": str(file)}}))
+
+
+def test_held_out_rows_stand_in_for_the_test_rows() -> None:
+    made = plan(rows={"train": 9, "test": 7, "held_out": 5})
+    content = made.manifest("tiny_choice").content
+    assert content["test"] == content["train"] == plan().manifest("tiny_choice").content["train"]
+    assert (made.row_limit("train"), made.row_limit("test")) == (9, 5)
+    assert plan(rows={"held_out": 5}).row_limit("test") == 5
+    assert plan(rows={"test": 7}).row_limit("test") == 7
+    assert plan().row_limit("test") is None
