@@ -1,12 +1,14 @@
 """Compare the methods: scores over seeds, costs, paired differences, routing quality, run times.
 
-Reads   the run sheet, scores.parquet, metrics.json, and through the sheet routers, experts (their
-        training.json), routes and Snakemake's benchmark files as far as they are there; a published
-        table of the same stream to be shown beside, if the kind of backbone is the same
+Reads   the run sheet, scores.parquet, sample_scores.parquet, metrics.json, and through the sheet
+        routers, experts (their training.json), routes and Snakemake's benchmark files as far as
+        they are there; a published table of the same stream to be shown beside, if the kind of
+        backbone is the same
 Writes  comparison.json, and the same as tables in comparison.md, for a repository
 
     python -m stages.compare --runs results/pocket/runs.json \\
-        --scores results/pocket/scores.parquet --metrics results/pocket/metrics.json \\
+        --scores results/pocket/scores.parquet --samples results/pocket/sample_scores.parquet \\
+        --metrics results/pocket/metrics.json \\
         --published workflow/report/published/cmit.csv \\
         --out comparison.json --out-text comparison.md
 """
@@ -40,7 +42,7 @@ def as_text(content: dict[str, Any], results: Results) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, config=False)
-    for flag in ("--runs", "--scores", "--metrics", "--out", "--out-text"):
+    for flag in ("--runs", "--scores", "--samples", "--metrics", "--out", "--out-text"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument(
         "--published", type=Path, nargs="?", help="CSV of published results on this stream"
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from stages.core.costs.comparison import compare_runs
+    from stages.core.evaluation.last_samples import read_last_samples
     from stages.core.runs.results import read_published, read_results
     from stages.core.runs.run_sheet import RunSheet
 
@@ -56,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = read_results(sheet, args.scores, args.metrics, "router", "expert")
     backbone = Path(results.config["backbone"]["path"])
     results.published = read_published(args.published, backbone) if args.published else []
+    results.last_samples = read_last_samples(args.samples, results.scores)
     results.command = args.command
     content = compare_runs(results)
-    inputs = {"scores": args.scores, "metrics": args.metrics}
+    inputs = {"scores": args.scores, "sample_scores": args.samples, "metrics": args.metrics}
     content["provenance"] = provenance.record("compare", inputs, {})
     artifacts.write_json("comparison", args.out, content)
     with writing.replacing(args.out_text) as draft:

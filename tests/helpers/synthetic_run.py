@@ -96,7 +96,8 @@ class SyntheticRun:
         comparison = str(self.root / "comparison.json")
         out = outputs.get("out", self.root / "report.html")
         text = str(self.root / "comparison.md")
-        compare.main([*shared, "--out", comparison, "--out-text", text])
+        samples = str(self.root / "sample_scores.parquet")
+        compare.main([*shared, "--samples", samples, "--out", comparison, "--out-text", text])
         pictures = ["--out-figures", str(out.with_name("figures"))]
         apart = str(self.separability(*leave_out))
         shared += ["--comparison", comparison, "--separability", apart]

@@ -67,6 +67,7 @@ rule compare:
     input:
         runs=all_of("compare", "runs"),
         scores=all_of("compare", "scores"),
+        samples=all_of("compare", "sample_scores"),
         metrics=all_of("compare", "metrics"),
         routers=all_of("compare", "router"),
         experts=all_of("compare", "expert"),
@@ -83,8 +84,8 @@ rule compare:
         source=source_of("compare"),
     shell:
         "python -m stages.compare --runs {input.runs:q} --scores {input.scores:q}"
-        " --metrics {input.metrics:q} --published {input.published:q} --command {params.command:q}"
-        " --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
+        " --samples {input.samples:q} --metrics {input.metrics:q} --published {input.published:q}"
+        " --command {params.command:q} --out {output.json:q} --out-text {output.text:q} > {log:q} 2>&1"
 
 
 PAGE_FILES = ("template.html", "page.css", "plots.css", "page.js")

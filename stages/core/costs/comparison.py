@@ -10,7 +10,7 @@ from typing import Any
 
 from stages.core.costs.measured import comparable, costs_of, remarks
 from stages.core.evaluation.intervals import half_width
-from stages.core.evaluation.paired import difference
+from stages.core.evaluation.paired import by_sample, difference
 from stages.core.evaluation.routing_quality import quality
 from stages.core.runs.results import Results
 
@@ -55,6 +55,7 @@ def compare_runs(results: Results) -> dict[str, Any]:
                 "name": name,
                 "label": results.label(name),
                 "metrics": _over_seeds(results, name),
+                "last_without_captions": last_without_captions(results, name),
                 "last_over_samples": last_over_samples(results, name),
                 "curve": curve(results, name),
                 "final_scores": final_scores(results, name),
@@ -62,6 +63,7 @@ def compare_runs(results: Results) -> dict[str, Any]:
                 "published": {key: published(results, name, key) for key in KEYS},
                 "remark": noted.get(name),
                 "differences": _differences(results, name, reference) if name in fair else None,
+                "by_sample": by_sample_of(results, name, reference),
             }
             for name in results.methods
         ],
@@ -79,6 +81,22 @@ def _over_seeds(results: Results, name: str) -> dict[str, dict[str, float | None
         half = None if spread is None else half_width(spread, seeds)
         found[key] = {"mean": value["mean"], "half_width": half}
     return found
+
+
+def last_without_captions(results: Results, name: str) -> dict[str, float | None] | None:
+    """``last`` over the tasks that are not scored by CIDEr, which swings more than the others: mean
+    over seeds and half of the 95 % interval; None without such tasks, or without others."""
+    n, metrics = len(results.tasks), {row["task"]: row["metric"] for row in results.scores}
+    tasks = {task for task, metric in metrics.items() if not metric.startswith("cider")}
+    by_seed: dict[int, list[float]] = {}
+    for row in results.scores:
+        if (row["method"], row["step"]) == (name, n) and row["task"] in tasks:
+            by_seed.setdefault(row["seed"], []).append(row["value"])
+    values = [fmean(scores) for scores in by_seed.values() if len(scores) == len(tasks)]
+    if len(tasks) in (0, n) or not values:
+        return None
+    half = half_width(stdev(values), len(values)) if len(values) > 1 else None
+    return {"mean": fmean(values), "half_width": half}
 
 
 def curve(results: Results, name: str) -> list[dict[str, float | None]]:
@@ -159,6 +177,21 @@ def _differences(results: Results, name: str, reference: str) -> dict[str, Any] 
         return None
     found = {key: difference(results.metrics["runs"], name, reference, key) for key in KEYS}
     return {key: value and asdict(value) for key, value in found.items()}
+
+
+def by_sample_of(results: Results, name: str, reference: str) -> dict[str, float] | None:
+    """The method's scores at the end minus the reference's, by test sample of the seeds that both
+    have; None for the reference itself, or where a task has a single row."""
+    found = {}
+    for task in results.tasks:
+        mine, other = (results.last_samples.get((run, task)) for run in (name, reference))
+        if name == reference or mine is None or other is None or len(mine) < 2:
+            return None
+        pairs = (mine - other).dropna(axis=1, how="all")
+        if pairs.empty:
+            return None
+        found[task] = pairs.to_numpy()
+    return asdict(by_sample(found))
 
 
 def _routing(results: Results, name: str, seed: int) -> dict[str, Any]:

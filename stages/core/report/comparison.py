@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.core.costs.comparison import KEYS, PUBLISHED
 from stages.core.costs.measured import TOLERANCE
+from stages.core.report.differences import by_sample, differences, name_cell, reference_label
 from stages.core.report.page import (
     Block,
     Cell,
@@ -30,25 +31,23 @@ Content = dict[str, Any]  # of comparison.json
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _name(entry: dict[str, Any], note: str = "") -> Cell:
-    label = entry.get("label", entry["name"])
-    return Cell(f"{label}{note}", "" if label == entry["name"] else entry["name"])
-
-
-def _metric(entry: dict[str, Any], key: str, mark: str) -> Cell:
-    mean, half = entry["metrics"][key]["mean"], entry["metrics"][key]["half_width"]
-    if mean is None:
+def _metric(found: dict[str, float | None] | None, mark: str = "") -> Cell:
+    if found is None or found["mean"] is None:
         return Cell("–")
-    return Cell(f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}"), marks=mark)
+    half = "" if found["half_width"] is None else f" ± {found['half_width']:.2f}"
+    return Cell(f"{found['mean']:.2f}{half}", marks=mark)
 
 
 def _scores(content: Content) -> Table:
     methods = content["methods"]
     shown = any(entry["published"][key] for entry in methods for key in KEYS)
+    mixed = any(entry["last_without_captions"] for entry in methods)
+    apart = ["last, no captions"] if mixed else []
     found = {key: marks({e["name"]: e["metrics"][key] for e in methods}) for key in SHOWN}
     rows: list[list[Cell | str]] = [
-        [_name(entry)]
-        + [_metric(entry, key, found[key].get(entry["name"], "")) for key in SHOWN]
+        [name_cell(entry)]
+        + [_metric(entry["metrics"][key], found[key].get(entry["name"], "")) for key in SHOWN]
+        + [_metric(entry["last_without_captions"]) for _ in apart]
         + [entry["published"][key] or "" for key in KEYS if shown]
         for entry in ranked(methods)
     ]
@@ -62,12 +61,13 @@ def _scores(content: Content) -> Table:
         else ""
     )
     return Table(
-        ["Method", *SHOWN, *(f"published: {PUBLISHED[key]}" for key in KEYS if shown)],
+        ["Method", *SHOWN, *apart, *(f"published: {PUBLISHED[key]}" for key in KEYS if shown)],
         rows,
         ("Means over seeds ± half the 95% interval (Student's t). " if many else "One seed. ")
         + "By last. Bold: the best continual learner of a column"
         + ("; underlined: those within its interval" if many else "")
         + ". A dash: the method has no such cells of the matrix."
+        + (" Without captions, since CIDEr swings more than the other scores." if mixed else "")
         + beside,
         title="Scores",
         name="comparison",
@@ -88,7 +88,7 @@ def _costs(content: Content) -> Table:
         cost = entry["costs"]
         rows.append(
             [
-                _name(entry, " *" if entry["remark"] else ""),
+                name_cell(entry, " *" if entry["remark"] else ""),
                 _amount(cost["per_task"]),
                 _amount(cost["in_all"]),
                 _amount(cost["stored"]),
@@ -120,41 +120,9 @@ def _remarks(content: Content) -> list[Block]:
         if entry["remark"]:
             gap = 100 * (sizes[entry["name"]] / sizes[content["reference"]] - 1)
             reason = entry["remark"].partition(". ")[2]
-            reasons.setdefault(reason, []).append(f"{_name(entry).text} {gap:+.0f} %")
+            reasons.setdefault(reason, []).append(f"{name_cell(entry).text} {gap:+.0f} %")
     noted = [(", ".join(names), reason, "") for reason, names in reasons.items()]
     return [Definitions(noted)] if noted else []
-
-
-def _shown(found: dict[str, Any] | None) -> list[Cell | str]:
-    if found is None:
-        return ["–", ""]
-    spread_ = "" if found["spread"] is None else f" ± {found['spread']:.2f}"
-    return [f"{found['mean']:+.2f}{spread_}", f"{found['p']:.3f}"]
-
-
-def _reference(content: Content) -> str:
-    """What people call the reference."""
-    return next(_name(e).text for e in content["methods"] if e["name"] == content["reference"])
-
-
-def _differences(content: Content) -> Table:
-    reference = _reference(content)
-    rows: list[list[Cell | str]] = []
-    for entry in ranked(content["methods"]):
-        if entry["differences"]:
-            cells = [_shown(entry["differences"][key]) for key in KEYS]
-            rows.append([_name(entry), *(cell for pair in cells for cell in pair)])
-    n = len(content["tasks"])
-    return Table(
-        ["Method", *(text for key in KEYS for text in (f"Δ {key}", "p"))],
-        rows,
-        f"Each method minus {reference}, paired by seed: mean ± half the 95% interval over seeds. "
-        "p: two-sided permutation test (signs of the differences by task, each the mean over "
-        f"seeds). With {n} tasks the smallest possible p is {2 / 2**n:.3f} (bwt has one task "
-        "less); no correction for the number of methods.",
-        title=f"Paired differences from {reference}",
-        name="differences",
-    )
 
 
 def _by_task(content: Content) -> Table:
@@ -169,7 +137,7 @@ def _by_task(content: Content) -> Table:
     }
     rows: list[list[Cell | str]] = []
     for entry in ranked(content["methods"]):
-        row: list[Cell | str] = [_name(entry)]
+        row: list[Cell | str] = [name_cell(entry)]
         for task in tasks:
             value = means[entry["name"]][task]
             if value is None:
@@ -227,7 +195,7 @@ def _pictures(content: Content) -> list[Block]:
     reference = content["reference"]
     points = {
         entry["name"]: (
-            _name(entry).text,
+            name_cell(entry).text,
             entry["costs"]["per_task"],
             entry["metrics"]["bwt_dmole"]["mean"],
         )
@@ -239,7 +207,7 @@ def _pictures(content: Content) -> list[Block]:
     caption = (
         "Backward transfer (bwt_dmole; 0: nothing is forgotten) against the parameters that learn "
         f"at a task, means over seeds. Methods in the grey band are within 5% of "
-        f"{_reference(content)}."
+        f"{reference_label(content)}."
     )
     alt = "Backward transfer against trainable parameters"
     canvas = draw_size(points, reference)
@@ -254,7 +222,9 @@ def tables(content: Content) -> Section:
     blocks: list[Block] = [_scores(content), _by_task(content), _costs(content)]
     blocks += _remarks(content)
     if any(entry["differences"] for entry in methods):
-        blocks.append(_differences(content))
+        blocks.append(differences(content))
+    if any(entry["by_sample"] for entry in methods):
+        blocks.append(by_sample(content))
     seeds = len(content["seeds"])
     lead = f"{len(methods)} methods on {len(content['tasks'])} tasks, " + (
         f"{seeds} seeds." if seeds > 1 else "one seed: small differences mean little."

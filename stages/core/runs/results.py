@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from stages.core.runs.examples import Examples
 from stages.core.runs.run_sheet import RunSheet
 from stages.core.runs.runs import split_scope
 from stages.core.runs.stage_table import STAGES, rule_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, order=True)
@@ -63,6 +66,7 @@ class Results:
     examples: Examples | None = None
     robust: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
     general: dict[tuple[str, int], dict] = field(default_factory=dict)  # by run and seed
+    last_samples: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)  # of tasks and methods, by name
 
     def __post_init__(self) -> None:

@@ -226,7 +226,9 @@ STAGES: dict[str, Stage] = {
         summary=True,
     ),
     "compare": Stage(
-        reads=dict.fromkeys(("runs", "scores", "metrics", "router", "expert", "routes"), stream),
+        reads=dict.fromkeys(
+            ("runs", "scores", "sample_scores", "metrics", "router", "expert", "routes"), stream
+        ),
         writes={
             "comparison": Artefact("comparison.json", "comparison"),
             "comparison_text": Artefact("comparison.md", "markdown"),

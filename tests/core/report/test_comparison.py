@@ -5,11 +5,18 @@ import math
 from pathlib import Path
 from statistics import fmean, stdev
 
+import pandas as pd
 import pytest
 
 from stages.core.base.config import complete
 from stages.core.base.errors import InputError
-from stages.core.costs.comparison import KEYS, published, sources
+from stages.core.costs.comparison import (
+    KEYS,
+    by_sample_of,
+    last_without_captions,
+    published,
+    sources,
+)
 from stages.core.costs.measured import comparable, costs_of, kept_states, remarks
 from stages.core.evaluation.paired import difference, sign_flip_test
 from stages.core.report.markdown import markdown
@@ -247,6 +254,39 @@ def test_methods_stand_by_their_last_score():
         {"name": n, "metrics": {"last": mean(v)}} for n, v in (("x", None), ("y", 1), ("z", 2))
     ]
     assert [entry["name"] for entry in ranked(methods)] == ["z", "y", "x"]
+
+
+def scored(method, seed, values, step=3):
+    metrics = ("cider", "accuracy", "iou > 0.5")
+    return [
+        {"method": method, "seed": seed, "step": step, "task": task, "metric": metric, "value": v}
+        for task, metric, v in zip(TASKS, metrics, values, strict=True)
+    ]
+
+
+def test_last_without_captions_is_over_the_other_tasks():
+    run = results()
+    run.scores = scored("x", 0, [90, 40, 60]) + scored("x", 1, [10, 50, 70])
+    run.scores += scored("x", 0, [1, 2, 3], step=2)  # not the end
+    found = last_without_captions(run, "x")
+    # seeds 50 and 60: t of one degree is 12.706
+    assert found == {"mean": 55.0, "half_width": pytest.approx(12.706 * 5.0, rel=1e-4)}
+    assert last_without_captions(run, "y") is None
+    run.scores = [row | {"metric": "accuracy"} for row in run.scores]
+    assert last_without_captions(run, "x") is None  # it would be last itself
+
+
+def test_a_method_differs_from_the_reference_sample_by_sample():
+    frames = {
+        "dmole": pd.DataFrame({0: [100.0, 0.0], 1: [100.0, 100.0]}, ["p", "q"]),
+        "seq_ft": pd.DataFrame({1: [0.0, 0.0], 0: [0.0, 100.0]}, ["q", "p"]),
+    }
+    run = results(last_samples={(n, t): frame for n, frame in frames.items() for t in TASKS})
+    found = by_sample_of(run, "seq_ft", "dmole")
+    # seed 0: p 100 - 100, q 0 - 0; seed 1: p 0 - 100, q 0 - 100
+    assert found["mean"] == -50.0
+    assert by_sample_of(run, "dmole", "dmole") is None
+    assert by_sample_of(run, "alone", "dmole") is None  # not measured
 
 
 def test_markdown_of_a_section():
