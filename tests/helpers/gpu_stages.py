@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from stages import extract_features, predict, predict_backbone, profile_gradients, train_expert
-from stages.core.base import cli, distributed
+from stages.core.base import artifacts, cli, distributed
 
+TASK = {
+    "name": "b",
+    "kind": "open_vqa",
+    "metric": "accuracy",
+    "max_new_tokens": 6,
+    "min_new_tokens": 0,
+}
 TRAINING = {
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
@@ -36,6 +43,17 @@ CONFIG = {
     "budget": {"ratio": 0.5},
     "method_options": {},
 }
+
+
+def give(folder: Path, backbone: Path) -> list[dict[str, Any]]:
+    """Write inputs to a folder: ten rows, one of them without image, and the backbone."""
+    from tests.conftest import make_row  # not in every process of a stage
+
+    rows = [make_row(i, "What is it? " * (i % 3 + 1), f"a thing {'x' * (i % 4)}") for i in range(9)]
+    rows.append(make_row(9, "Only text", "yes") | {"images": [], "width": None, "height": None})
+    artifacts.write_table("data", folder / "rows.parquet", rows, task=TASK, provenance={})
+    (folder / "backbone").symlink_to(backbone)
+    return rows
 
 
 def answer(given: Path, out: Path) -> None:

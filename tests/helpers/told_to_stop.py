@@ -3,7 +3,7 @@
     python -m stages.core.base.launch 2 tests.helpers.told_to_stop train last SIGUSR1 INPUTS OUTPUTS
 
 The signal goes to the ``last`` process alone, or to the ``launcher`` of all; the training is in its
-thirteenth step then, a prediction in its second batch.
+thirteenth step then, a prediction in its second batch. A file ``told`` in OUTPUTS says when.
 """
 
 import os
@@ -18,8 +18,9 @@ from stages.core.training import trainer
 from tests.helpers import gpu_stages
 
 
-def told(who: str, name: str) -> None:
+def told(who: str, name: str, out: Path) -> None:
     """Send the signal; a launcher takes a moment to pass it on."""
+    (out / "told").touch()
     if who == "last" and distributed.rank() == distributed.size() - 1:
         os.kill(os.getpid(), signal.Signals[name])
     if who == "launcher" and distributed.is_first():
@@ -34,13 +35,13 @@ def main(argv: object = None) -> None:
 
     def compute_loss(self, *args, **kwargs):
         if self.state.global_step == 12 and not calls:
-            calls.append(told(who, name))
+            calls.append(told(who, name, Path(folders[1])))
         return loss(self, *args, **kwargs)
 
     def counted(*args):
         calls.append(None)
         if len(calls) == 2:
-            told(who, name)
+            told(who, name, Path(folders[1]))
         return generate(*args)
 
     trainer.ExpertTrainer.compute_loss, decoding.generate = compute_loss, counted

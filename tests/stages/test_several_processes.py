@@ -13,16 +13,7 @@ from safetensors.torch import load_file
 from stages.core.backbone.load import load_backbone
 from stages.core.base import artifacts
 from stages.core.experts.lora import ExpertModel
-from tests.conftest import make_row
 from tests.helpers import gpu_stages
-
-TASK = {
-    "name": "b",
-    "kind": "open_vqa",
-    "metric": "accuracy",
-    "max_new_tokens": 6,
-    "min_new_tokens": 0,
-}
 
 
 def launch(count: int, module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,11 +34,9 @@ def python(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def given(tiny_folder, tmp_path_factory):
-    """Ten rows, one of them without image; an expert that changes answers; routes to it."""
+    """The inputs of ``gpu_stages``, with an expert that changes answers and routes to it."""
     folder = tmp_path_factory.mktemp("given")
-    rows = [make_row(i, "What is it? " * (i % 3 + 1), f"a thing {'x' * (i % 4)}") for i in range(9)]
-    rows.append(make_row(9, "Only text", "yes") | {"images": [], "width": None, "height": None})
-    artifacts.write_table("data", folder / "rows.parquet", rows, task=TASK, provenance={})
+    rows = gpu_stages.give(folder, tiny_folder)
     routes = [
         {"sample_id": row["sample_id"], "step": stage, "experts": ["b"][: stage * (i % 2)]}
         for i, row in enumerate(rows)
@@ -57,7 +46,6 @@ def given(tiny_folder, tmp_path_factory):
     artifacts.write_table(
         "routes", folder / "routes.parquet", [route | unrouted for route in routes]
     )
-    (folder / "backbone").symlink_to(tiny_folder)
     backbone = load_backbone(tiny_folder, gpu_stages.CONFIG["backbone"])
     model = ExpertModel(backbone)
     ranks = {slot.key: 4 for slot in backbone.slots}
