@@ -102,3 +102,27 @@ def test_the_tiny_stream_in_the_container_without_network(
     assert (project.folder / "results/tiny/report.html").is_file()
     expert = project.folder / "results/tiny/seed0/dmole/experts/tiny_ground"
     assert (expert / "adapter_model.safetensors").is_file()
+
+
+def test_data_outside_the_clone_are_there_once_they_are_bound(
+    image: Path, host: dict[str, str], tmp_path: Path
+) -> None:
+    """On a site whose containers have no /tmp, which stands for a file system of data here."""
+    project, scratch = Project.fresh(tmp_path / "project"), tmp_path / "scratch"
+    shutil.copytree(SOURCE / "tests/data/tiny", scratch)
+    file = project.folder / project.config
+    config = yaml.safe_load(file.read_text()) | {"container": str(image)}
+    file.write_text(yaml.safe_dump(config | {"data_root": str(scratch)}))
+    rows = "results/tiny/data/tiny_choice/train.parquet"
+
+    def prepare(arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*project.command[:3], rows, *project.command[3:], "--sdm", "apptainer"]
+        command += ["--show-failed-logs", f"--apptainer-args={arguments}"]
+        return subprocess.run(command, cwd=project.folder, env=host, capture_output=True, text=True)
+
+    done = prepare("--no-mount=tmp")
+    assert done.returncode != 0
+    assert f"root: {scratch} is no folder" in done.stdout + done.stderr
+    done = prepare(f"--no-mount=tmp --bind {scratch}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project.folder / rows).is_file()
