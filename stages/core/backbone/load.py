@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 # what a generation_config.json says that does not bear on greedy decoding of a given length
-LENGTHS = ("_from_model_config", "transformers_version", "max_length", "max_new_tokens")
+NO_MATTER = {  # of generation_config.json: tasks say how long answers are, the rest changes none
+    *("_from_model_config", "transformers_version", "max_length", "max_new_tokens", "use_cache"),
+    *("output_attentions", "output_hidden_states", "output_logits", "output_scores"),
+}
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # no pickled weights
 
 
@@ -232,7 +235,7 @@ def greedy(tokenizer: Any, folder: Path) -> GenerationConfig:
     )
     file = folder / "generation_config.json"
     said = read_object(file) if file.is_file() else {}
-    ignored = sorted(key for key in said if not key.endswith("token_id") and key not in LENGTHS)
+    ignored = sorted(key for key in said if not key.endswith("token_id") and key not in NO_MATTER)
     if ignored and distributed.is_first():
         print(f"{file}: decoding is greedy; ignored: {', '.join(ignored)}.", file=sys.stderr)
     return own

@@ -235,6 +235,13 @@ SAID = [
 ]
 
 
+def test_what_changes_no_answer_is_not_mentioned(copy, capsys):
+    said = {"use_cache": True, "output_attentions": False, "pad_token_id": 0, "max_length": 20}
+    (copy / "generation_config.json").write_text(json.dumps(said))
+    load_backbone(copy, SETTINGS)
+    assert "ignored" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("said", SAID, ids=lambda said: next(iter(said)))
 def test_answers_are_greedy_whatever_the_folder_says(tiny_folder, copy, rows, capsys, said):
     """The reference: the likeliest token again and again, by forward passes of the model alone."""
