@@ -1,6 +1,7 @@
 """cmit general: lmms-eval asks the model a task that the test makes, without a download."""
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_without_lmms_eval_one_sentence_says_what_to_install(small_run, capsys, 
     assert ended.value.code == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and 'pip install -e ".[eval]"' in error
+
+
+def test_a_torchvision_of_another_build_is_named(small_run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "lmms_eval.py").write_text("")
+    fault = "raise RuntimeError('operator torchvision::nms does not exist')"
+    (tmp_path / "torchvision.py").write_text(fault)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("lmms_eval", "torchvision"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SystemExit):
+        cmit.main(["general", str(small_run), "--tasks", "mme"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "torchvision does not fit the installed torch (operator torchvision::nms" in error
 
 
 def test_answers_end_before_a_stop_string():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
     from stages.core.model.continual import ContinualModel
 
 CHUNK = 64  # requests whose images are in memory at once
+MISMATCH = (
+    "the installed torchvision does not fit the installed torch ({}): take both from one index, as "
+    "from PyTorch's CPU index for a CPU build, or uninstall torchvision."
+)
 ADVICE = 'cmit general needs lmms-eval: pip install -e ".[eval]" in the clone.'
 
 
 def check_installed() -> None:
-    """Raises :class:`InputError` without lmms-eval."""
+    """Raises :class:`InputError` without lmms-eval, or beside a torchvision of another build than
+    torch, with which transformers loads no model either."""
     if find_spec("lmms_eval") is None:
         raise InputError(ADVICE)
+    if find_spec("torchvision") is not None:
+        try:
+            import_module("torchvision")
+        except RuntimeError as error:
+            raise InputError(MISMATCH.format(error)) from None
 
 
 def evaluate(
