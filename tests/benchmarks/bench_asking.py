@@ -4,7 +4,8 @@ python tests/benchmarks/bench_asking.py [RUN [COUNT ...]]
 
 Exports the D-MoLE run of RUN (results/demo), repeats its experts and routers until there are COUNT
 (1, 4, 50) of them, and asks each export in a process of its own: the same question again and again,
-then for one token of every expert in turn. Prints a table.
+then for one token of every expert in turn. Prints a table. Then asks every method of RUN a hundred
+of its test questions, and says how many answers are those of the run.
 """
 
 import json
@@ -26,9 +27,11 @@ from stages.core.model.continual import ContinualModel
 from stages.core.model.exported import EXPERTS, NOTES, ROUTERS
 from stages.core.model.questions import question_row
 from stages.core.runs.find_run import find_run
+from stages.core.runs.run_sheet import RunSheet
 from stages.tools.export import export
 
 AGAIN = 2  # answers after the first
+QUESTIONS = 100
 WORD = {"max_new_tokens": 1, "min_new_tokens": 1}
 ALL = "--keep-all"
 
@@ -108,6 +111,27 @@ def measured(root: Path, counts: list[int]) -> Iterator[tuple[str, dict[str, Any
                 yield f"{count}{', all kept' * bool(flags)}", json.loads(out)
 
 
+def same_answers(root: Path, name: str) -> tuple[int, int]:
+    """Of test questions, an equal number from each task: how many were asked, and how many got the
+    answer that the run's predictions have for the last step."""
+    sheet, run = find_run(root, name)
+    asked, expected = [], []
+    for task in sheet.tasks:
+        rows = artifacts.read_table("data", run.file("test_rows", task)).to_pylist()
+        last = [("step", "=", len(sheet.tasks))]
+        routes = artifacts.read_table("routes", run.file("routes", task), None, last).to_pylist()
+        experts = {route["sample_id"]: tuple(route["experts"]) for route in routes}
+        answers = artifacts.read_table("predictions", run.file("predictions", task)).to_pylist()
+        texts = {(row["sample_id"], tuple(row["experts"])): row["text"] for row in answers}
+        for row in rows[: QUESTIONS // len(sheet.tasks)]:
+            question = row["turns"][0]["question"]
+            asked.append((row["images"][0]["bytes"], question, task))
+            expected.append(texts[row["sample_id"], experts[row["sample_id"]]])
+    found = ContinualModel.load(root, method=name).ask_many(asked)
+    same = sum(a.text == text for a, text in zip(found, expected, strict=True))
+    return len(asked), same
+
+
 def main() -> None:
     """One line per number of experts."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "results/demo")
@@ -122,6 +146,10 @@ def main() -> None:
         cells = [f"{wall:.2f} ({cpu:.2f})" for wall, cpu in found["seconds"]]
         cells += [f"{megabytes:.0f}" for megabytes in found["memory"]]
         print(f"| {' | '.join([name, *cells])} |", flush=True)
+    print()
+    for name in RunSheet(root / "runs.json").config["methods"]:
+        count, same = same_answers(root, name)
+        print(f"{name}: {same} of {count} answers are those of the run", flush=True)
 
 
 if __name__ == "__main__":
