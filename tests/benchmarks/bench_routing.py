@@ -1,6 +1,8 @@
 """Routing of a pocket stream under other wordings, by each kind of router; trains no expert.
 
-    python tests/benchmarks/bench_routing.py [pocket | related] [SEEDS]     (1; minutes each)
+    python tests/benchmarks/bench_routing.py [pocket | related] [SEEDS] [PRESET]
+
+SEEDS (1) take minutes each; PRESET is paper or recommended (both).
 
 Prints Markdown: by kind of wording, over all steps of the stream, how often the own task's loss /
 threshold is the lowest, how often the own expert also answers, and the AUROC of known samples
@@ -159,7 +161,7 @@ def printed(tables: list[Table]) -> list[str]:
 
 def main() -> None:
     """Print a table per kind of router, for the configuration that the command line names."""
-    name, seeds = (*sys.argv[1:], *("pocket", "1")[len(sys.argv) - 1 :])
+    name, seeds, preset = (*sys.argv[1:], *("pocket", "1", "")[len(sys.argv) - 1 :])
     content = yaml.safe_load((ROOT / f"workflow/config/{name}.yaml").read_text())
     if not BACKBONE.is_dir():
         assemble(["--out", str(BACKBONE)])
@@ -167,6 +169,8 @@ def main() -> None:
     manifests = {t: load_manifest(ROOT / f"data_manifests/pocket/{t}.yaml") for t in tasks}
     there: dict[str, dict] = {}  # features, by what decides them
     for way, changes in WAYS.items():
+        if preset not in ("", changes["preset"]):
+            continue
         config, tables = complete(content | changes, way), []
         for seed in range(int(seeds)):
             key = json.dumps([config["features"], config["router"]["wordings"], seed])
