@@ -52,7 +52,7 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_nothing_is_imported_from_above(path: Path) -> None:
-    if path.name == "__init__.py":
+    if path.name == "__init__.py" and path.parent.name != "stages":
         assert path.read_text() == "", "packages are empty"
         return
     module = module_of(path)

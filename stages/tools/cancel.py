@@ -21,8 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.core.base import cli
-from stages.core.base.config import read_yaml, schema
+from stages.core.base.config import schema
 from stages.core.base.errors import InputError
+from stages.core.base.yaml_files import read_yaml
 from stages.core.runs.active import Process, SlurmJob, call, find_active, slurm_jobs, snakemakes
 from stages.core.runs.run_place import RunPlace, find_place
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.base.config import read_yaml
 from stages.core.base.errors import InputError
+from stages.core.base.yaml_files import read_yaml
 from stages.core.data.manifests import load_manifest
 
 MANIFESTS = sorted(Path("data_manifests/cmit").glob("*.yaml"))

@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from stages.core.base import provenance
-from stages.core.base.config import check, check_finite_numbers, read_yaml
+from stages.core.base.config import check, check_finite_numbers
 from stages.core.base.errors import InputError, unknown
+from stages.core.base.yaml_files import read_yaml
 from stages.core.data.markers import MARKER, PLACE
 
 ANSWERED = (  # of published scripts that compare an answer with the gold ones

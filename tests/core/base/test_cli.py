@@ -1,5 +1,6 @@
 """Failures of the disk: one line that says where and what to do, and nothing half-written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,13 @@ def test_a_fault_of_ours_keeps_its_traceback():
 
 def test_a_terminal_is_not_steered() -> None:
     assert cli.printable("grün 木\n\x1b[31m\x06") == "grün 木\n\\x1b[31m\\x06"
+
+
+@pytest.mark.parametrize(("said", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(said, used):
+    """Known before torch is there, which reads it once."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": said} if said else {}
+    code = "import os, sys, stages; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout.decode() == f"{used} False\n"

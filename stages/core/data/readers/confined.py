@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.core.base.config import read_yaml
 from stages.core.base.errors import InputError, unknown
+from stages.core.base.yaml_files import read_yaml
 from stages.core.data.readers import containers
 
 if TYPE_CHECKING:
