@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import GenerationConfig
 
-# what a generation_config.json says that does not bear on greedy decoding of a given length
-NO_MATTER = {  # of generation_config.json: tasks say how long answers are, the rest changes none
+NO_MATTER = {  # in generation_config.json: tasks say how long answers are, the rest changes none
     *("_from_model_config", "transformers_version", "max_length", "max_new_tokens", "use_cache"),
     *("output_attentions", "output_hidden_states", "output_logits", "output_scores"),
 }
