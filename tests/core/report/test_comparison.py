@@ -19,6 +19,7 @@ from stages.core.costs.comparison import (
 )
 from stages.core.costs.measured import comparable, costs_of, kept_states, remarks
 from stages.core.evaluation.paired import difference, sign_flip_test
+from stages.core.report.differences import by_sample as by_sample_table
 from stages.core.report.markdown import markdown
 from stages.core.report.page import Cell, Definitions, Section, Table
 from stages.core.report.ranking import marks, ranked
@@ -287,6 +288,21 @@ def test_a_method_differs_from_the_reference_sample_by_sample():
     assert found["mean"] == -50.0
     assert by_sample_of(run, "dmole", "dmole") is None
     assert by_sample_of(run, "alone", "dmole") is None  # not measured
+
+
+@pytest.mark.parametrize(
+    ("seeds", "drawn"), [([0], "other test rows of"), ([0, 1], "rows and seeds")]
+)
+def test_the_table_by_sample(seeds, drawn):
+    found = {"mean": -3.14159, "half_width": 2.5, "p": 0.0004, "p_tasks": 0.25, "detectable": 3.6}
+    methods = [
+        {"name": name, "metrics": {"last": mean(last)}, "by_sample": by}
+        for name, last, by in (("dmole", 9, None), ("ewc", 5, found), ("own", None, found))
+    ]
+    made = by_sample_table({"methods": methods, "reference": "dmole", "seeds": seeds})
+    assert [row[0].text for row in made.rows] == ["ewc", "own"]
+    assert made.rows[0][1:] == ["-3.14 ± 2.50", "< 0.001", "0.250", "3.60"]
+    assert drawn in made.caption
 
 
 def test_markdown_of_a_section():
