@@ -5,7 +5,7 @@ Reads   data/{task}/test.parquet (sample ids); for methods that route by thresho
         ``routing.second: parent``, transfers/*.json of all tasks or, where training weighs a parent
         (``transfer.accept``), experts/*/training.json
 Writes  routes/{task}.parquet: one row per sample and step 0..N (0 = the pretrained backbone)
-Config  routing, for methods that route by threshold
+Config  routing, for methods that route by threshold; prediction.steps, for the others
 
     python -m stages.route_samples --method zero_shot --task kvqa --tasks iconqa kvqa \\
         --data results/pocket/data/kvqa/test.parquet --config workflow/config/pocket.yaml \\
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 
 
 def route_static(
-    method: Method, task: str, tasks: Sequence[str], sample_ids: Sequence[str]
+    method: Method, task: str, tasks: Sequence[str], sample_ids: Sequence[str], which: str = "all"
 ) -> Iterator[dict[str, Any]]:
     """Rows of a method that gives every sample of a step the same experts.
 
     A step at which the method has no state for the task has no rows.
+
+    Args:
+        which: steps, the config key ``prediction.steps``.
     """
     unrouted = {"best_task": None, "ratio": None, "n_under": None}
-    for step in range(len(tasks) + 1):
+    for step in method.asked_after(task, list(tasks), which):
         experts = method.active(step, task, list(tasks))
         if experts is not None:
             for sample_id in sample_ids:
@@ -141,15 +144,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     args = _parse(argv)
     method = methods.load(args.method)
-    keys = ("routing",) if method.routing == "threshold" else ()
-    used = config.slice_config(config.from_argument(args.config), *keys)
+    used = config.slice_config(config.from_argument(args.config), method.routing_key)
     if (found := artifacts.task_of(args.data)) != args.task:
         raise InputError(f"{args.data}: rows of task {found!r}, expected {args.task!r}.")
     ids = artifacts.read_table("data", args.data, ["sample_id"])["sample_id"].to_pylist()
     if method.routing == "threshold":
         rows = _routed_rows(args, used["routing"], ids)
     else:
-        rows = route_static(method, args.task, args.tasks, ids)
+        steps = used["prediction"]["steps"]
+        rows = route_static(method, args.task, args.tasks, ids, steps)
     artifacts.write_table(
         "routes",
         args.out,

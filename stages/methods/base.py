@@ -100,12 +100,27 @@ class Method:
         step = tasks.index(task)
         return tasks[step - 1 : step] if step else []
 
+    @property
+    def routing_key(self) -> str:
+        """The key of the configuration that decides who answers after which steps."""
+        return "routing" if self.routing == "threshold" else "prediction.steps"
+
     def active(self, step: int, task: str, tasks: list[str]) -> list[str] | None:
         """Static routing: states active on ``task`` after ``step``; None = no such cell.
 
         Step 0 is the pretrained backbone and has no state.
         """
         return [tasks[step - 1]] if step else []
+
+    def asked_after(self, task: str, tasks: list[str], which: str) -> list[int]:
+        """Steps after which test samples of a task are asked: ``all``, or (``ends``) those that
+        ``last``, ``mft``, ``bwt`` and ``fwt`` need, and all others that cost no further answers
+        because the same states are active, or because routers choose."""
+        steps, own = range(len(tasks) + 1), tasks.index(task) + 1
+        if which == "all" or self.routing == "threshold":
+            return list(steps)
+        needed = [self.active(step, task, tasks) for step in (0, own - 1, own, len(tasks))]
+        return [step for step in steps if self.active(step, task, tasks) in needed]
 
     def reads_data(self, task: str, tasks: list[str]) -> list[str]:
         """Tasks whose training rows the training job of ``task`` reads."""

@@ -35,6 +35,24 @@ class TestStatic:
         found = route_samples.route_static(Method(), "a", TASKS, ["x"])
         assert [row["experts"] for row in found] == [[], ["a"], ["b"], ["c"]]
 
+    @pytest.mark.parametrize(
+        ("task", "steps"), [("a", [0, 1, 4]), ("b", [0, 1, 2, 4]), ("d", [0, 3, 4])]
+    )
+    def test_the_ends_of_a_stream(self, task: str, steps: list[int]) -> None:
+        """Before the stream, before and after the task's own step, and at the end."""
+        stream = [*TASKS, "d"]
+        found = list(route_samples.route_static(Method(), task, stream, ["x"], "ends"))
+        assert [row["step"] for row in found] == steps
+        every = list(route_samples.route_static(Method(), task, stream, ["x"], "all"))
+        assert found == [row for row in every if row["step"] in steps]
+
+    def test_steps_that_cost_no_further_answers_are_kept(self) -> None:
+        own = route_samples.route_static(self.Own(), "a", [*TASKS, "d"], ["x"], "ends")
+        assert [row["step"] for row in own] == [1, 2, 3, 4]
+        untouched = methods.load("zero_shot")
+        found = route_samples.route_static(untouched, "b", [*TASKS, "d"], ["x"], "ends")
+        assert [row["step"] for row in found] == [0, 1, 2, 3, 4]
+
 
 class TestByThreshold:
     """Losses of two samples under three tasks; thresholds 1 unless scaled."""
@@ -94,7 +112,8 @@ class TestCommand:
     def argv(self, folder, method: str, **routing) -> list[str]:
         argv = ["--method", method, "--task", "b", "--tasks", *TASKS]
         argv += ["--data", str(folder / "d.parquet"), "--out", str(folder / "out.parquet")]
-        return [*argv, "--config", json.dumps({"routing": ROUTING | routing})]
+        keys = {"routing": ROUTING | routing, "prediction": {"steps": "all"}}
+        return [*argv, "--config", json.dumps(keys)]
 
     def routed(self, folder) -> list[str]:
         argv = ["--features", str(folder / "f.parquet")]
@@ -144,8 +163,9 @@ class TestCommand:
         argv = self.argv(folder, "dmole", second="parent") + self.routed(folder)
         assert "--transfers lacks a, b, c" in self.fails(capsys, folder, argv)
 
-    def test_static_method_needs_only_the_data(self, folder) -> None:
-        found = self.run(folder, [*self.argv(folder, "zero_shot"), "--config", "{}"])
+    def test_static_method_needs_only_the_data_and_the_steps(self, folder) -> None:
+        keys = json.dumps({"prediction": {"steps": "all"}})
+        found = self.run(folder, [*self.argv(folder, "zero_shot"), "--config", keys])
         assert {row["sample_id"] for row in found.values()} == {"x", "y", "z"}
         assert all(row["experts"] == [] and row["ratio"] is None for row in found.values())
 

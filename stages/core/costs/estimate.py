@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 SETS_PER_SAMPLE = 1  # ASSUME: its task's expert, from the step on at which that is learnt
 
 
-def sets_per_sample(method: Method, task: str, tasks: list[str]) -> int:
-    """Sets of experts that answer a sample of a task over all steps of the stream."""
+def sets_per_sample(method: Method, task: str, tasks: list[str], which: str) -> int:
+    """Sets of experts that answer a sample of a task over all steps after which it is asked
+    (``prediction.steps``)."""
     if method.routing == "threshold":
         return SETS_PER_SAMPLE
-    active = (method.active(step, task, tasks) for step in range(len(tasks) + 1))
+    steps = method.asked_after(task, tasks, which)
+    active = (method.active(step, task, tasks) for step in steps)
     return len({tuple(names) for names in active if names})
 
 
@@ -195,7 +197,8 @@ class Forecast:
     def _prediction(self, task: str, test: Workload, learning: Learning) -> dict[str, Any]:
         """One generation per sample and set of experts, or one without any."""
         tasks = self.config["tasks"]
-        sets = sets_per_sample(self.method, task, tasks) if learning.frozen else 1
+        which = self.config["prediction"]["steps"]
+        sets = sets_per_sample(self.method, task, tasks, which) if learning.frozen else 1
         samples, limit = test.rows * sets, self.runs.manifest(task).task["max_new_tokens"]
         asked = self.config["prediction"]["batch_size"]
         one = answer(self.stored, self.machine, test, limit, learning, asked)

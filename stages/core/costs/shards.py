@@ -43,7 +43,8 @@ def _automatic(runs: Runs, stage: str, run: str, task: str) -> int:
     size = Ruler(family, None).typical(described(manifest, "test"))
     rows = _rows(manifest.content["test"].get("rows"), runs.row_limit("test"), str(manifest.path))
     backbone = stage == "predict_backbone"
-    sets = 1 if backbone else sets_per_sample(runs.method(run), task, config["tasks"])
+    which = config["prediction"]["steps"]
+    sets = 1 if backbone else sets_per_sample(runs.method(run), task, config["tasks"], which)
     one = answer(
         arch,
         Machine(GPU, GPUS[GPU], 1, MFU),

@@ -274,10 +274,10 @@ class Runs:
 
     def slice_of(self, stage: str, name: str, task: str | None = None) -> dict:
         """The config slice of a stage; with ``task``, without the overrides of other tasks."""
-        if stage == "route_samples" and self.method(name).routing == "static":
-            return {}  # the same experts for every sample: there is nothing to set
-        config = self.config_of(name)
-        part = slice_config(config, *STAGES[stage].config)
+        config, keys = self.config_of(name), STAGES[stage].config
+        if stage == "route_samples":
+            keys = (self.method(name).routing_key,)
+        part = slice_config(config, *keys)
         if "overrides" in part and task:
             part["overrides"] = {k: _of_task(v, task) for k, v in part["overrides"].items()}
         if stage == "train_expert":

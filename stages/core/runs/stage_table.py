@@ -165,7 +165,7 @@ STAGES: dict[str, Stage] = {
         ordered=True,
     ),
     "route_samples": Stage(
-        config=("routing",),
+        config=("routing", "prediction.steps"),
         reads={
             "test_rows": own,
             "test_features": where(needs("router"), own),

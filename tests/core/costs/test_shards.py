@@ -16,7 +16,7 @@ from stages.core.runs.runs import Runs
 from stages.tools.plan import plan_costs
 
 ROOT = Path(__file__).parents[3]
-AUTO = {"batch_size": "auto", "shards": "auto"}
+AUTO = {"batch_size": "auto", "shards": "auto", "steps": "all"}
 
 
 def cmit(tmp_path, **changes):
@@ -83,7 +83,7 @@ def test_a_manifest_without_a_number_of_rows_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gqa.yaml: test: prediction.shards auto needs to know"):
         shards(Runs(coin), "predict", "dmole", "gqa")
     assert (
-        shards(Runs(coin | {"rows": {"test": 50, "train": None}}), "predict", "dmole", "gqa") == 1
+        shards(Runs(coin | {"rows": {"test": 50, "train": None, "held_out": None}}), "predict", "dmole", "gqa") == 1
     )
 
 

@@ -92,6 +92,7 @@ ALL = set(PER_TASK) - {"prepare_data", "predict_backbone", "extract_test_feature
         ),
         ({"subset.min_samples": 9}, ALL),
         ({"prediction.batch_size": 3}, {"predict_backbone", "predict"}),
+        ({"prediction.steps": "ends"}, set()),  # routers choose, which costs few answers
         ({"budget.ratio": 0.5}, set()),  # the value it has anyway
     ],
 )
@@ -104,6 +105,10 @@ def test_a_method_without_routers_is_not_touched_by_their_keys() -> None:
     assert owned("seq_ft", {"router.hidden": 4}) - shared_stages == set()
     assert owned("seq_ft", {"routing.second": "none"}) == set()
     assert owned("seq_ft", {"transfer.accept": "lower_loss"}) == set()
+
+
+def test_other_steps_are_other_routes_of_a_method_without_routers() -> None:
+    assert owned("seq_ft", {"prediction.steps": "ends"}) == {"route_samples", "predict"}
 
 
 def test_a_budget_changes_the_rank_of_sequential_lora() -> None:
