@@ -82,9 +82,8 @@ def test_a_manifest_without_a_number_of_rows_is_refused(tmp_path):
     coin["backbone"]["path"] = "models/internvl2-2b"
     with pytest.raises(InputError, match=r"gqa.yaml: test: prediction.shards auto needs to know"):
         shards(Runs(coin), "predict", "dmole", "gqa")
-    assert (
-        shards(Runs(coin | {"rows": {"test": 50, "train": None, "held_out": None}}), "predict", "dmole", "gqa") == 1
-    )
+    limited = coin | {"rows": {"test": 50, "train": None, "held_out": None}}
+    assert shards(Runs(limited), "predict", "dmole", "gqa") == 1
 
 
 def test_an_unknown_backbone_is_refused(tmp_path):
