@@ -29,7 +29,7 @@ OWN = {
     "v4_unrouted": NEW_SLOTS,
     "no_parent": {"train_expert", "route_samples", "predict"},
     "parent_if_lower": {"train_expert", "route_samples", "predict"},
-    "slow_beside_parent": {"train_expert", "predict"},
+    **dict.fromkeys(["slow_beside_parent", "prompt_variants"], {"train_expert", "predict"}),
     "parent_if_under": {"choose_parent", "train_expert", "route_samples", "predict"},
     **dict.fromkeys(
         ["autoencoder", "prototype", "sigmoid_router", "threshold_on_train"],
