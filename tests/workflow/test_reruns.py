@@ -196,7 +196,7 @@ TABLE = [  # edit; stages that run again; methods whose own jobs are among them
     ("a remark", code("core/base/artifacts.py", "\n# a remark\n"), set(), set()),
     (
         "an error's wording",
-        ("stages/core/base/config.py", "not valid YAML", "no valid YAML"),
+        ("stages/core/base/yaml_files.py", "not valid YAML", "no valid YAML"),
         set(),
         set(),
     ),
