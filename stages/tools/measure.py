@@ -33,6 +33,7 @@ from stages.core.base import cli, config
 from stages.core.base.errors import InputError
 
 STEP = "train_expert, one step"
+PLAIN = "transformers and PEFT alone, one step"
 SUITE_STEPS = 4  # of a training
 GB = 1e9
 
@@ -67,7 +68,7 @@ def measure_suite(folder: Path, settings: dict[str, Any], work: Path, *, batch: 
         bench.fill()
     bench.profile(folds=8)
     bench.features()
-    bench.plain_loop("transformers and PEFT alone, one step", SUITE_STEPS)
+    bench.plain_loop(PLAIN, SUITE_STEPS)
     bench.train(f"{STEP}, checkpointing", checkpointing=True)
     bench.train(STEP, checkpointing=False)
     bench.generate()
@@ -126,10 +127,8 @@ def _markdown(found: dict[str, Any], command: str) -> str:
     """The table with the command that made it."""
     lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *_cells(found)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    own, plain = (
-        next(step["seconds"] for step in found["steps"] if step["step"].startswith(name))
-        for name in (f"{STEP}", "transformers")
-    )
+    seconds = {step["step"]: step["seconds"] for step in found["steps"]}
+    own, plain = seconds[STEP], seconds[PLAIN]
     return (
         f"# Measured\n\n{_title(found)}. Written by\n\n    {command}\n\n{table}\n\n"
         f"The bare loop takes {plain / own:.2f} of the time of our step without checkpointing; its "

@@ -81,3 +81,5 @@ def test_the_suite_stands_beside_a_bare_loop_and_the_planner(config_only, tmp_pa
     text = report.read_text()
     assert text.count("\n| ") == 2 + len(names)
     assert "cmit measure --backbone" in text
+    share = steps[bare]["seconds"] / plain["seconds"]  # not of the step with checkpointing
+    assert f"takes {share:.2f} of the time of our step without checkpointing" in text
