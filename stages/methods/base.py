@@ -114,10 +114,10 @@ class Method:
 
     def asked_after(self, task: str, tasks: list[str], which: str) -> list[int]:
         """Steps after which test samples of a task are asked: ``all``, or (``ends``) those that
-        ``last``, ``mft``, ``bwt`` and ``fwt`` need, and all others that cost no further answers
-        because the same states are active, or because routers choose."""
+        ``last``, ``mft``, ``bwt`` and ``fwt`` need, and all others at which the same states answer,
+        so that they cost nothing. Of methods with static routing."""
         steps, own = range(len(tasks) + 1), tasks.index(task) + 1
-        if which == "all" or self.routing == "threshold":
+        if which == "all":
             return list(steps)
         needed = [self.active(step, task, tasks) for step in (0, own - 1, own, len(tasks))]
         return [step for step in steps if self.active(step, task, tasks) in needed]

@@ -168,9 +168,10 @@ def main() -> None:
     tasks = content["tasks"]
     manifests = {t: load_manifest(ROOT / f"data_manifests/pocket/{t}.yaml") for t in tasks}
     there: dict[str, dict] = {}  # features, by what decides them
-    for way, changes in WAYS.items():
-        if preset not in ("", changes["preset"]):
-            continue
+    ways = {way: new for way, new in WAYS.items() if preset in ("", new["preset"])}
+    if not ways:
+        sys.exit(f"unknown preset {preset!r}: paper or recommended")
+    for way, changes in ways.items():
         config, tables = complete(content | changes, way), []
         for seed in range(int(seeds)):
             key = json.dumps([config["features"], config["router"]["wordings"], seed])

@@ -13,15 +13,8 @@ from stages.core.base import artifacts
 from stages.core.base.before import aside, move_aside
 from stages.core.experts.lora import ExpertModel
 from tests.conftest import make_row
-from tests.helpers.gpu_stages import CONFIG
+from tests.helpers.gpu_stages import CONFIG, TASK
 
-TASK = {
-    "name": "b",
-    "kind": "open_vqa",
-    "metric": "accuracy",
-    "max_new_tokens": 6,
-    "min_new_tokens": 0,
-}
 UNROUTED = {"best_task": None, "ratio": None, "n_under": None}
 CONFIG = {key: CONFIG[key] for key in ("backbone", "prediction")}  # batches of two
 

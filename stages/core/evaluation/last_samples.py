@@ -20,14 +20,17 @@ def read_last_samples(path: Path, scores: list[dict]) -> dict[tuple[str, str], p
     """
     import pandas as pd
 
-    steps: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str], int] = {}
     for row in scores:
         key = row["method"], row["task"]
-        steps[key] = max(row["step"], steps.get(key, 0))
-    found = {}
-    columns = ["seed", "sample_id", "score"]
-    for (run, task), step in steps.items():
-        wanted = [("run", "=", run), ("task", "=", task), ("step", "=", step)]
+        last[key] = max(row["step"], last.get(key, 0))
+    columns, found = ["run", "task", "seed", "sample_id", "score"], {}
+    for step in set(last.values()):  # one look at the file for each: it can be long
+        runs = sorted({run for (run, _), own in last.items() if own == step})
+        tasks = sorted({task for (_, task), own in last.items() if own == step})
+        wanted = [("step", "=", step), ("run", "in", runs), ("task", "in", tasks)]
         rows = read_table("sample_scores", path, columns, wanted).to_pandas()
-        found[run, task] = pd.pivot(rows, index="sample_id", columns="seed", values="score")
+        for key, own in rows.groupby(["run", "task"]):
+            if last.get(key) == step:
+                found[key] = pd.pivot(own, index="sample_id", columns="seed", values="score")
     return found

@@ -12,6 +12,7 @@ Content = dict[str, Any]  # of comparison.json
 
 
 def name_cell(entry: dict[str, Any], note: str = "") -> Cell:
+    """What people call a method, with its name where that is another."""
     label = entry.get("label", entry["name"])
     return Cell(f"{label}{note}", "" if label == entry["name"] else entry["name"])
 
@@ -29,6 +30,7 @@ def _shown(found: dict[str, Any] | None) -> list[Cell | str]:
 
 
 def differences(content: Content) -> Table:
+    """Of each compared metric, by seed, with the test over tasks."""
     reference = reference_label(content)
     rows: list[list[Cell | str]] = []
     for entry in ranked(content["methods"]):
@@ -53,6 +55,7 @@ def _p(value: float) -> str:
 
 
 def by_sample(content: Content) -> Table:
+    """Of the scores at the end, by test sample, with both tests."""
     reference = reference_label(content)
     rows: list[list[Cell | str]] = []
     for entry in ranked(content["methods"]):

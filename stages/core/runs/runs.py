@@ -94,9 +94,8 @@ class Runs:
             if root and not Path(root).is_dir():
                 raise InputError(f"data_root: there is no folder {root!r}.")
             manifest = load_manifest(path, root)
-            if self.config["rows"]["held_out"]:
-                manifest = manifest.tested_on_training_rows()
-            self._manifests[task] = manifest
+            held_out = self.config["rows"]["held_out"]
+            self._manifests[task] = manifest.tested_on_training_rows() if held_out else manifest
         return self._manifests[task]
 
     def row_limit(self, split: str) -> int | None:

@@ -60,6 +60,12 @@ def test_other_code_settings_and_seeds_do_not_fit(copied: Path) -> None:
         assert fault in faults(copied)[key]
 
 
+def test_rows_without_those_that_are_held_out_do_not_fit(copied: Path) -> None:
+    edited(copied / "runs.json", lambda c: c["config"]["rows"].update(held_out=2))
+    told = {fault for (rule, *_), fault in faults(copied).items() if rule == "prepare_data"}
+    assert told == {"was made with held_out: None, now 2"}
+
+
 def test_a_file_that_is_missing_or_damaged(copied: Path) -> None:
     (copied / "seed0/routers/tiny_ground.safetensors").write_bytes(b"x")
     shutil.rmtree(copied / EXPERT)
