@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,8 +195,14 @@ class Bench:
         flops = self.batch * self._both_ways(learning)
         self._note(self.batch * self.sample.tokens, flops, planned.total)
 
-    def plain_loop(self, name: str, steps: int) -> None:
-        """The same expert and rows in a bare loop over transformers and PEFT, batches ready."""
+    def plain_loop(
+        self, name: str, steps: int, ready: Callable[[Any], Any] = lambda model: model
+    ) -> None:
+        """The same expert and rows in a bare loop over transformers and PEFT, batches ready.
+
+        Args:
+            ready: what the loop does to the model first, e.g. ``torch.compile``.
+        """
         import torch
         from peft import LoraConfig, get_peft_model
 
@@ -207,6 +213,7 @@ class Bench:
         dropout = self.settings["expert"]["dropout"]
         lora = LoraConfig(r=usual, lora_alpha=scale, lora_dropout=dropout, target_modules=names)
         model = get_peft_model(self.backbone.model, lora).train()
+        called = ready(model)
         learning = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(learning, lr=1e-4)
         prompter, device = self.backbone.prompter, self.backbone.device
@@ -218,7 +225,7 @@ class Bench:
             stamps = [self.meter.now()]
             for _ in range(steps):
                 with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-                    model(**batch, use_cache=False).loss.backward()
+                    called(**batch, use_cache=False).loss.backward()
                 optimiser.step()
                 optimiser.zero_grad()
                 stamps.append(self.meter.now())
