@@ -1,8 +1,9 @@
 """Other wordings of a training prompt, so that a router learns the request and not its words.
 
-Made without a model and without knowledge of the task: another frame, synonyms, the hint at the
-answer's form dropped or replaced, politeness, typing errors, and other requests for a caption or a
-box. The line with ``<ref>``, or else the first, is the request; the last line after it is the hint.
+Made without a model and without knowledge of the task: another frame, synonyms, a hint at the
+answer's form dropped, replaced or added, politeness, typing errors, and other requests for a
+caption or a box. The line with ``<ref>``, or else the first, is the request; the last line after it
+is the hint.
 """
 
 import re
@@ -40,11 +41,24 @@ FRAMES = (
 SHORT_HINTS = (
     *("Use one or two words.", "Just the answer, please.", "Keep the answer short.", "Be brief."),
     *("Respond with a single phrase.", "Responde con una palabra.", "Rispondi brevemente."),
+    *("Responda com uma palavra.", "Antwoord met één woord.", "Odpowiedz jednym słowem."),
+    "Svara med ett ord.",
 )
-OPTION_HINTS = (
-    *("Pick one option.", "Select the correct choice.", "Which option is right?"),
-    *("State the option that is correct.", "Elige una opción."),
-)
+HINTS = {  # by kind of task; SHORT_HINTS for the others
+    "choice_vqa": (
+        *("Pick one option.", "Select the correct choice.", "Which option is right?"),
+        *("State the option that is correct.", "Elige una opción.", "Scegli un'opzione."),
+        *("Kies een optie.", "Wybierz jedną opcję."),
+    ),
+    "captioning": (
+        *("Use one sentence.", "Keep it short.", "Responde con una frase."),
+        *("Rispondi con una frase.", "Antwoord met één zin.", "Svara med en mening."),
+    ),
+    "grounding": (
+        *("Answer with a box.", "Just the coordinates, please.", "Ange rutans koordinater."),
+        *("Da las coordenadas del recuadro.", "Geef de coördinaten van het kader."),
+    ),
+}
 CAPTIONS = (
     *("Describe the image.", "Give a description of what you see.", "Caption this."),
     *("Say in a sentence what can be seen.", "Summarise the picture briefly."),
@@ -83,8 +97,8 @@ def _reworded(prompt: str, kind: str, random: np.random.Generator, mistyped: boo
         question = str(random.choice(BOXES)).replace("{}", referent[1])
     elif "synonyms" in changes:
         question = _with_synonyms(question, random)
-    if "hint" in changes and hint:
-        others = OPTION_HINTS if kind == "choice_vqa" else SHORT_HINTS
+    if "hint" in changes:
+        others = HINTS.get(kind, SHORT_HINTS)
         hint = "" if random.random() < 0.5 else str(random.choice(others))
     if "frame" in changes and question:
         inner = question[0].lower() + question[1:]

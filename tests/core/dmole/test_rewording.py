@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.core.dmole.rewording import rewordings
+from stages.core.data import wordings
+from stages.core.dmole.rewording import HINTS, SHORT_HINTS, rewordings
 
 OPTIONS = "Which group is it?\nOptions: A. cat, B. dog\nAnswer with the option's letter directly."
 BOX = "Please provide the bounding box coordinates of the region <ref>Lake Name</ref>."
@@ -38,10 +39,22 @@ def test_what_a_box_is_asked_of_is_never_replaced():
 
 
 def test_knowledge_in_front_of_a_request_stays():
-    prompt = f"Based on the Knowledge: blue, in the north\n{BOX}"
-    for text in made(prompt, "grounding"):
+    knowledge = "Based on the Knowledge: blue, in the north"
+    for text in made(f"{knowledge}\n{BOX}", "grounding"):
         assert "Lake Name" in text or "<ref>" in text
-        assert text.count("\n") == 1
+        assert sorted(text.split("\n")[0]) == sorted(knowledge)  # but for a typing error
+
+
+@pytest.mark.parametrize(("kind", "prompt"), [("captioning", "Caption it."), ("grounding", BOX)])
+def test_a_request_without_a_hint_gets_one_at_times(kind, prompt):
+    last = [text.split("\n")[1:] for text in made(prompt, kind)]
+    assert 20 < sum(map(bool, last)) < 100
+    assert any(hint in HINTS[kind] for [hint] in filter(None, last))
+
+
+def test_no_hint_of_the_robustness_test_is_learnt_from():
+    asked = {hint for kinds in wordings.HINTS.values() for hints in kinds for hint in hints}
+    assert asked.isdisjoint([*SHORT_HINTS, *(h for hints in HINTS.values() for h in hints)])
 
 
 @pytest.mark.parametrize("kind", ["captioning", "open_vqa", "choice_vqa", "grounding"])
