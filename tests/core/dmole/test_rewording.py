@@ -1,7 +1,10 @@
 """Other wordings keep what is asked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 from stages.core.data import wordings
 from stages.core.dmole.rewording import HINTS, SHORT_HINTS, rewordings
@@ -43,6 +46,7 @@ def test_knowledge_in_front_of_a_request_stays():
     for text in made(f"{knowledge}\n{BOX}", "grounding"):
         assert "Lake Name" in text or "<ref>" in text
         assert sorted(text.split("\n")[0]) == sorted(knowledge)  # but for a typing error
+        assert text.count("\n") in (1, 2)  # the request, and at times a hint
 
 
 @pytest.mark.parametrize(("kind", "prompt"), [("captioning", "Caption it."), ("grounding", BOX)])
@@ -53,8 +57,13 @@ def test_a_request_without_a_hint_gets_one_at_times(kind, prompt):
 
 
 def test_no_hint_of_the_robustness_test_is_learnt_from():
-    asked = {hint for kinds in wordings.HINTS.values() for hints in kinds for hint in hints}
-    assert asked.isdisjoint([*SHORT_HINTS, *(h for hints in HINTS.values() for h in hints)])
+    asked = [hint for kinds in wordings.HINTS.values() for hints in kinds for hint in hints]
+    for manifest in Path("data_manifests").glob("*/*.yaml"):
+        prompts = yaml.safe_load(manifest.read_text()).get("prompts", {})
+        asked += [text for kind, texts in prompts.items() if "hint" in kind for text in texts]
+    learnt = {*SHORT_HINTS, *(hint for hints in HINTS.values() for hint in hints)}
+    assert len(asked) > 30
+    assert [text for text in asked if any(hint in text for hint in learnt)] == []
 
 
 @pytest.mark.parametrize("kind", ["captioning", "open_vqa", "choice_vqa", "grounding"])
