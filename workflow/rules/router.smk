@@ -1,5 +1,6 @@
 # From the subset to what D-MoLE decides: where experts sit, which task a sample looks like, and
-# beside which earlier expert a new one learns.
+# beside which earlier expert a new one learns. What takes a second and holds trainings back has
+# priority: of equals, the greedy scheduler starts the job that reads most.
 
 
 rule profile_gradients:
@@ -38,6 +39,7 @@ rule allocate_experts:
         made("allocate_experts", "allocation"),
     log:
         log_of("allocate_experts"),
+    priority: 1
     localrule: True
     params:
         config=config_of("allocate_experts"),
@@ -57,6 +59,7 @@ rule match_size:
         made("match_size", "size"),
     log:
         log_of("match_size"),
+    priority: 1
     localrule: True
     params:
         config=config_of("match_size"),
@@ -101,6 +104,7 @@ checkpoint choose_parent:
         made("choose_parent", "transfer"),
     log:
         log_of("choose_parent"),
+    priority: 1
     localrule: True
     params:
         earlier=earlier,
