@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +152,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from stages.core.model.continual import ContinualModel
 
-    warnings.simplefilter("ignore", FutureWarning)  # of libraries, for those who develop them
     model = ContinualModel.of(source, args.step, backbone=args.backbone)
     before = None
     for question, step, answer in answers(model, asked, args.all_steps):

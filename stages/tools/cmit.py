@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -95,6 +96,8 @@ def run(argv: Sequence[str]) -> None:
     if name not in tools():
         raise unknown("tool", name, [*tools(), "completion"], "cmit")
     sys.argv[0] = f"cmit {name}"
+    # Of libraries, for those who develop them; PYTHONWARNINGS=default brings them back.
+    warnings.simplefilter("ignore", FutureWarning, append=True)
     import_module(f"stages.tools.{tools()[name].stem}").main(rest)
 
 

@@ -4,7 +4,7 @@ Reads   the results of a run
 Writes  OUT/experts/*, OUT/routers.safetensors, OUT/model.json, OUT/config.yaml, OUT/README.md
 
     cmit export results/demo --method dmole models/demo-dmole
-    cmit export results/demo models/numbers --merge numbers_ocr     # a checkpoint: one task's experts
+    cmit export results/demo models/numbers --merge numbers_ocr  # a checkpoint: one task's experts
 
 The experts of OUT are PEFT folders; of a method with gates of its own they are mixtures. What is
 exported answers as the run does after its last step. The backbone is named, not copied. With

@@ -1,5 +1,6 @@
 """The one command: which tools there are, near misses, completion in a real shell."""
 
+import os
 import subprocess
 import sys
 
@@ -63,3 +64,17 @@ def test_without_the_clone_the_command_says_what_to_do(monkeypatch, tmp_path, ca
         cmit.main(["plan", "--config", "demo"])
     assert ended.value.code == 1
     assert "pip install -e ." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked_for", "shown"), [("", False), ("default", True)])
+def test_warnings_for_developers_are_shown_on_request(asked_for: str, shown: bool) -> None:
+    code = (
+        "import warnings; from stages.tools import cmit, plan;"
+        "plan.main = lambda argv: warnings.warn('will change', FutureWarning);"
+        "cmit.main(['plan'])"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": asked_for}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert ("will change" in done.stderr) == shown
