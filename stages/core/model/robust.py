@@ -59,7 +59,7 @@ def measure(model: ContinualModel, asked: Sequence[Asked], answers: bool) -> lis
     losses = {one.task: _losses(model, one) for one in asked}
     unknown = _unknown_ratios(model, losses)
     found = []
-    for kind, own in _by_kind(asked):
+    for kind, own in _by_kind(asked, model.source.run if answers else None):
         entries = [_entry(model, one, kind, losses[one.task][kind]) for one in own]
         if answers:
             for entry, one in zip(entries, own, strict=True):
@@ -72,7 +72,7 @@ def measure(model: ContinualModel, asked: Sequence[Asked], answers: bool) -> lis
 def _measure_scores(model: ContinualModel, asked: Sequence[Asked]) -> list[dict[str, Any]]:
     """The scores alone, of a method whose states do not depend on the question."""
     found = []
-    for kind, own in _by_kind(asked):
+    for kind, own in _by_kind(asked, model.source.run):
         entries = []
         for one in own:
             states = [model.source.active(one.task, None)] * len(one.rows)
@@ -82,9 +82,12 @@ def _measure_scores(model: ContinualModel, asked: Sequence[Asked]) -> list[dict[
     return found
 
 
-def _by_kind(asked: Sequence[Asked]) -> Iterator[tuple[str, list[Asked]]]:
-    """Every kind of wording with the tasks that have it."""
-    for kind in dict.fromkeys(kind for one in asked for kind in one.texts):
+def _by_kind(asked: Sequence[Asked], name: str | None) -> Iterator[tuple[str, list[Asked]]]:
+    """Every kind of wording with the tasks that have it; under a name with a bar of progress."""
+    from tqdm import tqdm
+
+    kinds = dict.fromkeys(kind for one in asked for kind in one.texts)
+    for kind in tqdm(kinds, desc=name, unit="wording", disable=name is None):
         yield kind, [one for one in asked if kind in one.texts]
 
 
