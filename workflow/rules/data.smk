@@ -54,6 +54,7 @@ rule prepare_data:
         " > {log:q} 2>&1"
 
 
+# Its priority, as those of router.smk: it takes a second and holds trainings back.
 rule sample_subset:
     input:
         of("sample_subset", "train_rows"),
@@ -61,6 +62,7 @@ rule sample_subset:
         made("sample_subset", "subset"),
     log:
         log_of("sample_subset"),
+    priority: 1
     localrule: True
     params:
         config=config_of("sample_subset"),

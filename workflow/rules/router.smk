@@ -80,6 +80,7 @@ rule fit_router:
         log_of("fit_router"),
     benchmark:
         benchmark_of("fit_router")
+    priority: 1
     resources:
         mem_mb=4000,
         runtime=60,
